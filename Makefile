@@ -1,0 +1,37 @@
+# make demo    a mounted modfs at work: several shells race requests, cat stats before and after
+# make test    all checks and tests
+# make bench   the measurements (ONLY=name for one of them)
+# make lint    the checks alone
+# make clean   removes what the others made
+#
+# Each sets up what it needs first: see tools/setup.sh.
+
+export PYTHON
+ARGS =
+
+.PHONY: help demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
+
+demo:
+	@tools/setup.sh run
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" examples/demo.sh
+
+lint:
+	@tools/setup.sh test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: lint
+	.venv/bin/python -m pytest $(ARGS)
+
+bench:
+	@tools/setup.sh bench
+	.venv/bin/python -m tests.bench $(ONLY)
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
