@@ -1,0 +1,376 @@
+"""A module tree: where a module's file is and what it needs, as modprobe would find out.
+
+`Tree` answers from the text indexes that depmod writes into /lib/modules/RELEASE (modules.dep,
+modules.alias, modules.symbols, modules.softdep, modules.builtin, modules.builtin.modinfo), or,
+where there is no modules.dep, from the names of the files and the ``depends`` each of them carries.
+
+A tree is a picture of the folder: each index is read at its first use, once, and kept. Lines that
+make no sense are skipped. An index that is there and cannot be read raises its OSError; one that is
+not there is empty. All methods may be called from any number of threads.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import os
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, Any, Generic, NamedTuple, TypeVar
+
+import zstandard
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+T = TypeVar("T")
+
+MODULE_FILE = re.compile(r"(?s)[^/]+\.ko(?:\.zst|\.gz|\.xz)?")
+"""What the name of a module's file looks like."""
+
+_WILDCARD = re.compile(r"[*?\[]")
+_WILD_PART = re.compile(r"[*?]|\[[^\]]*\]?")
+
+
+def canonical(name: str) -> str:
+    """The module's name as the kernel spells it: `_` for each `-`."""
+    return name.replace("-", "_")
+
+
+def module_name(path: str | os.PathLike[str]) -> str:
+    """The canonical name of the module in a file: all before the first dot, as kmod takes it."""
+    return canonical(os.path.basename(path).partition(".")[0])
+
+
+def _normal_alias(alias: str) -> str:
+    """`_` for `-` except in brackets, where it makes a range. kmod does it to both sides, too."""
+    if "-" not in alias:
+        return alias
+    if "[" not in alias:
+        return canonical(alias)
+    parts = re.split(r"(\[[^\]]*\])", alias)
+    return "".join(part if part.startswith("[") else canonical(part) for part in parts)
+
+
+class _Once(Generic[T]):
+    """The result of a function, computed at the first call and by one thread only."""
+
+    def __init__(self, compute: Callable[[], T]) -> None:
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._results: list[T] = []
+
+    def __call__(self) -> T:
+        if not self._results:
+            with self._lock:
+                if not self._results:
+                    self._results.append(self._compute())
+        return self._results[0]
+
+
+class Probe(NamedTuple):
+    """A file for modprobe to insert; if it is not ``required`` (a softdep), failing is no error."""
+
+    path: Path
+    required: bool
+
+
+class _Wild(NamedTuple):
+    """A line of modules.alias whose pattern has wildcards."""
+
+    order: int
+    needle: str  # the longest text that the pattern demands after its prefix
+    pattern: str
+    module: str
+
+
+class _Aliases:
+    """Patterns by the text before their first wildcard: a lookup tries one bucket for each length.
+
+    Buckets can be large (`of:N` holds all of a devicetree machine's), so a pattern is first tested
+    by a substring it demands; fnmatch sees the few that pass.
+    """
+
+    def __init__(self) -> None:
+        self._exact: dict[str, list[tuple[int, str]]] = {}
+        self._wild: dict[str, list[_Wild]] = {}
+        self._count = 0
+
+    def add(self, pattern: str, module: str) -> None:
+        order, self._count = self._count, self._count + 1
+        pattern = _normal_alias(pattern)
+        wildcard = _WILDCARD.search(pattern)
+        if wildcard is None:
+            self._exact.setdefault(pattern, []).append((order, module))
+            return
+        start = wildcard.start()
+        needle = max(_WILD_PART.split(pattern[start:]), key=len)
+        self._wild.setdefault(pattern[:start], []).append(_Wild(order, needle, pattern, module))
+
+    def lookup(self, alias: str) -> tuple[str, ...]:
+        alias = _normal_alias(alias)
+        hits = list(self._exact.get(alias, ()))
+        for end in range(len(alias) + 1):
+            for wild in self._wild.get(alias[:end], ()):
+                if wild.needle in alias and fnmatchcase(alias, wild.pattern):
+                    hits.append((wild.order, wild.module))
+        return tuple(dict.fromkeys(module for _, module in sorted(hits)))
+
+
+class Tree:
+    """A /lib/modules/RELEASE folder, or any folder of module files. Made by `Tree.open`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.release = root.name
+        self._dep = _Once(self._read_dep)
+        self._aliases = _Once(self._read_aliases)
+        self._symbols = _Once(self._read_symbols)
+        self._softdeps = _Once(self._read_softdeps)
+        self._builtin = _Once(self._read_builtin)
+        self._builtin_aliases = _Once(self._read_builtin_aliases)
+
+    @classmethod
+    def open(cls, root: Path | str) -> Tree:
+        """The tree at ``root``; symbolic links are followed once, here.
+
+        OSError: ENOENT, ENOTDIR or EACCES, where there is no such folder.
+        """
+        path = Path(root).resolve(strict=True)
+        os.scandir(path).close()
+        return cls(path)
+
+    def path(self, name: str) -> Path | None:
+        """The file of the module ``name``, compressed or not; None if the tree has no such module.
+
+        It comes from the index: whether the file is still there is not looked at.
+        """
+        entry = self._dep().get(canonical(name))
+        return None if entry is None else self.root / entry.path
+
+    def names(self) -> Iterator[str]:
+        """The canonical names of all modules that have a file, in the index's order."""
+        return iter(self._dep())
+
+    def dependencies(self, name: str) -> tuple[Path, ...]:
+        """The files that modprobe inserts before ``name``, first one first.
+
+        () if there are none, or no such module.
+        """
+        entry = self._dep().get(canonical(name))
+        if entry is None:
+            return ()
+        if entry.needs is not None:
+            return tuple(self.root / path for path in reversed(entry.needs.split()))
+        return self._dependencies_by_modinfo(canonical(name))
+
+    def resolve(self, name_or_alias: str) -> tuple[str, ...]:
+        """The canonical names of the modules meant, looked up in modprobe's order.
+
+        That is: a module's own name; `symbol:NAME`; every alias that matches, in the order of
+        modules.alias; what is built into the kernel, by name or alias (then `is_builtin` is true
+        of it and `path` None). () if nothing has that name.
+        """
+        name = canonical(name_or_alias)
+        if name in self._dep():
+            return (name,)
+        kind, _, symbol = name_or_alias.partition(":")
+        exporter = self.exporter(symbol) if kind == "symbol" else None
+        if exporter is not None:
+            return (exporter,)
+        return (
+            self._aliases().lookup(name_or_alias)
+            or ((name,) if self.is_builtin(name) else ())
+            or self._builtin_aliases().lookup(name_or_alias)
+        )
+
+    def is_builtin(self, name: str) -> bool:
+        """Whether modules.builtin lists `name`: part of the kernel, so there is nothing to load."""
+        return canonical(name) in self._builtin()
+
+    def exporter(self, symbol: str) -> str | None:
+        """The module that exports ``symbol``, by modules.symbols; None if none is listed there."""
+        return self._symbols().get(symbol)
+
+    def softdeps(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What modprobe tries to load before and after ``name``: (pre, post), as written.
+
+        They may be aliases, and need not exist: modprobe goes on without them.
+        """
+        return self._softdeps().get(canonical(name), ((), ()))
+
+    def probe_list(self, name: str) -> tuple[Probe, ...]:
+        """All the files that `modprobe name` tries, in its order, softdeps and ``name`` included.
+
+        () if there is no such module. Mirrors kmod_module_get_probe_list of libkmod.
+        """
+        probes: dict[Path, Probe] = {}
+        visited: set[str] = set()
+
+        def probe(name: str, required: bool) -> None:
+            path = self.path(name)
+            if path is None or name in visited:
+                return
+            visited.add(name)
+            for needed in (*self.dependencies(name), path):
+                before, after = self.softdeps(module_name(needed))
+                softly(before)
+                if needed not in probes or required:
+                    probes[needed] = Probe(needed, required)
+                softly(after)
+
+        def softly(aliases: tuple[str, ...]) -> None:
+            for alias in aliases:
+                for module in self.resolve(alias):
+                    probe(module, False)
+
+        probe(canonical(name), True)
+        return tuple(probes.values())
+
+    def _lines(self, index: str) -> list[str]:
+        try:
+            return (self.root / index).read_text("utf-8", "surrogateescape").split("\n")
+        except FileNotFoundError:
+            return []
+
+    def _read_dep(self) -> dict[str, _Dep]:
+        found: dict[str, _Dep] = {}
+        try:
+            text = (self.root / "modules.dep").read_text("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return self._scan()
+        for line in text.split("\n"):
+            path, colon, needs = line.partition(":")
+            path = path.strip()
+            if colon and MODULE_FILE.fullmatch(os.path.basename(path)):
+                found.setdefault(module_name(path), _Dep(path, needs))
+        return found
+
+    def _scan(self) -> dict[str, _Dep]:
+        """A folder without modules.dep: its own files by name, and those below its kernel/.
+
+        Of several files with one name (`x.ko`, `x.ko.xz`, `x.1.ko`) the shortest is the module.
+        """
+        files = [entry.name for entry in os.scandir(self.root) if entry.is_file()]
+        for folder, _, names in os.walk(self.root / "kernel"):
+            files += [os.path.relpath(os.path.join(folder, name), self.root) for name in names]
+        files = [file for file in files if MODULE_FILE.fullmatch(os.path.basename(file))]
+        found: dict[str, _Dep] = {}
+        for file in sorted(files, key=lambda file: (len(os.path.basename(file)), file)):
+            found.setdefault(module_name(file), _Dep(file, None))
+        return found
+
+    def _dependencies_by_modinfo(self, name: str) -> tuple[Path, ...]:
+        """Each module's own `depends`, deepest first; names that have no file here are left out."""
+        order: dict[str, Path] = {}
+        pending = [(name, False)]
+        seen = set()
+        while pending:
+            current, done = pending.pop()
+            path = self.path(current)
+            if path is None:
+                continue
+            if done:
+                order[current] = path
+            elif current not in seen:
+                seen.add(current)
+                pending.append((current, True))
+                pending += [(depend, False) for depend in reversed(_read_depends(path))]
+        order.pop(name, None)
+        return tuple(order.values())
+
+    def _alias_lines(self, index: str) -> Iterator[tuple[str, str]]:
+        for line in self._lines(index):
+            words = line.split()
+            if len(words) == 3 and words[0] == "alias":
+                yield words[1], canonical(words[2])
+
+    def _read_aliases(self) -> _Aliases:
+        aliases = _Aliases()
+        for pattern, module in self._alias_lines("modules.alias"):
+            aliases.add(pattern, module)
+        return aliases
+
+    def _read_symbols(self) -> dict[str, str]:
+        symbols: dict[str, str] = {}
+        for alias, module in self._alias_lines("modules.symbols"):
+            if alias.startswith("symbol:"):
+                symbols.setdefault(alias.removeprefix("symbol:"), module)
+        return symbols
+
+    def _read_softdeps(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+        """`softdep NAME pre: A B post: C`; of a module's several lines modprobe takes the first."""
+        softdeps: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        for line in self._lines("modules.softdep"):
+            words = line.split()
+            if len(words) < 3 or words[0] != "softdep":
+                continue
+            lists: dict[str, list[str]] = {"pre:": [], "post:": []}
+            current: list[str] = []
+            for word in words[2:]:
+                if word in lists:
+                    current = lists[word]
+                else:
+                    current.append(word)
+            softdeps.setdefault(canonical(words[1]), (tuple(lists["pre:"]), tuple(lists["post:"])))
+        return softdeps
+
+    def _read_builtin(self) -> frozenset[str]:
+        lines = map(str.strip, self._lines("modules.builtin"))
+        return frozenset(
+            module_name(line) for line in lines if MODULE_FILE.fullmatch(os.path.basename(line))
+        )
+
+    def _read_builtin_aliases(self) -> _Aliases:
+        """modules.builtin.modinfo: NUL-terminated `NAME.KEY=VALUE` strings."""
+        aliases = _Aliases()
+        for entry in "\n".join(self._lines("modules.builtin.modinfo")).split("\0"):
+            key, equals, value = entry.partition("=")
+            name, _, field = key.partition(".")
+            if equals and field == "alias" and value:
+                aliases.add(value, canonical(name))
+        return aliases
+
+
+class _Dep(NamedTuple):
+    """A line of modules.dep: a module's path below the root, and the paths it needs, last first.
+
+    ``needs`` is None in a folder without modules.dep: the module's own .modinfo tells.
+    """
+
+    path: str
+    needs: str | None
+
+
+_MODULE_LIMIT = 256 << 20  # bytes of an unpacked module that are looked at
+
+
+def _open(path: Path) -> IO[bytes]:
+    """A module file for reading, unpacked if its name says so."""
+    opener: Any = {".zst": zstandard.open, ".gz": gzip.open, ".xz": lzma.open}.get(
+        path.suffix, open
+    )
+    file: IO[bytes] = opener(path, "rb")
+    return file
+
+
+def _read_depends(path: Path) -> tuple[str, ...]:
+    """The canonical names after `depends=` in a module's .modinfo; () for what is no module."""
+    try:
+        with _open(path) as file:
+            elf = ELFFile(io.BytesIO(file.read(_MODULE_LIMIT)))
+        section = elf.get_section_by_name(".modinfo")
+        modinfo: bytes = section.data() if section is not None else b""
+    except (OSError, EOFError, ELFError, lzma.LZMAError, zlib.error, zstandard.ZstdError):
+        return ()
+    for entry in modinfo.split(b"\0"):
+        key, _, value = entry.partition(b"=")
+        if key == b"depends":
+            return tuple(
+                canonical(name) for name in value.decode(errors="replace").split(",") if name
+            )
+    return ()
