@@ -96,9 +96,7 @@ def run_quietly(command: Sequence[str | os.PathLike[str]]) -> None:
     """
     words = [os.fspath(word) for word in command]
     silence = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    child = os.posix_spawn(
-        shutil.which(words[0]) or words[0], words, os.environ, file_actions=silence
-    )
+    child = os.posix_spawnp(words[0], words, os.environ, file_actions=silence)
     _, status = os.waitpid(child, 0)
     if status:
         raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), words)
