@@ -91,8 +91,9 @@ install_packages() {
     command -v apt-get >/dev/null 2>&1 || die "needs what these Debian packages hold: $*"
     command="apt-get update && apt-get install -y --no-install-recommends $*"
     if ! sudo=$(as_root); then
+        if command -v sudo >/dev/null 2>&1; then become='sudo sh -c'; else become='su -c'; fi
         die "some packages are missing. Type this, then try again:
-    sudo sh -c '$command'"
+    $become '$command'"
     fi
     echo "modfs set-up: installing $*"
     # shellcheck disable=SC2086 # $sudo is empty or one word
@@ -112,7 +113,8 @@ make_venv() {
     fi
     echo "modfs set-up: installing the Python packages into $PWD/.venv"
     is_new_enough .venv/bin/python || "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 \
+        --editable ".[$extra]"
     cp pyproject.toml "$installed"
 }
 
