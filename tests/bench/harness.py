@@ -20,10 +20,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loader.synthesize import ModuleSpec
+
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache"
 PYTHON = sys.executable
 MODFS = str(Path(sys.executable).with_name("modfs"))
+
+Command = Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def in_turn(
     return Pair(*(statistics.median(column) for column in zip(*taken, strict=True)))
 
 
-def run_quietly(command: Sequence[str | os.PathLike[str]]) -> None:
+def run_quietly(command: Command) -> None:
     """Run a program to its end, its output thrown away, at the least cost to the caller.
 
     Raises CalledProcessError.
@@ -172,3 +176,26 @@ def c_program() -> Path:
         flags = subprocess.check_output(["pkg-config", "--cflags", "--libs", "fuse"], text=True)
         subprocess.run(["gcc", "-O2", source, *flags.split(), "-o", program], check=True)
     return program
+
+
+# -- modules and requests ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def made_modules(count: int = 1) -> Iterator[list[Path]]:
+    """Files of small modules, gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="modfs-bench-") as folder:
+        paths = [Path(folder, f"bench_{number}.ko") for number in range(count)]
+        for path in paths:
+            path.write_bytes(ModuleSpec(path.stem).build())
+        yield paths
+
+
+def request(control: Path, *lines: str) -> None:
+    """Write requests in one write, whether or not they are granted."""
+    descriptor = os.open(control, os.O_WRONLY)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
+    finally:
+        os.close(descriptor)

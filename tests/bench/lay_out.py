@@ -1,0 +1,13 @@
+"""The process that bench_modules measures: all that a load learns from each file, and no more."""
+
+import sys
+
+from loader.live import Live
+
+from loader.config import Config
+
+XZ = 4  # MODULE_INIT_COMPRESSED_FILE
+
+engine = Live(Config(compression="xz"))
+for path in sys.argv[1:]:
+    print(engine.image(path, XZ if path.endswith(".xz") else 0).layout.total)
