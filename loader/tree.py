@@ -12,7 +12,6 @@ not there is empty. All methods may be called from any number of threads.
 from __future__ import annotations
 
 import gzip
-import io
 import lzma
 import os
 import re
@@ -24,8 +23,8 @@ from pathlib import Path
 from typing import IO, Any, Generic, NamedTuple, TypeVar
 
 import zstandard
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
+
+from loader.elf import ElfError, ElfModule
 
 T = TypeVar("T")
 
@@ -362,15 +361,8 @@ def _read_depends(path: Path) -> tuple[str, ...]:
     """The canonical names after `depends=` in a module's .modinfo; () for what is no module."""
     try:
         with _open(path) as file:
-            elf = ELFFile(io.BytesIO(file.read(_MODULE_LIMIT)))
-        section = elf.get_section_by_name(".modinfo")
-        modinfo: bytes = section.data() if section is not None else b""
-    except (OSError, EOFError, ELFError, lzma.LZMAError, zlib.error, zstandard.ZstdError):
+            data = file.read(_MODULE_LIMIT)
+        depends = ElfModule(data, int.from_bytes(data[18:20], "little")).modinfo.get("depends", [])
+    except (OSError, EOFError, ElfError, lzma.LZMAError, zlib.error, zstandard.ZstdError):
         return ()
-    for entry in modinfo.split(b"\0"):
-        key, _, value = entry.partition(b"=")
-        if key == b"depends":
-            return tuple(
-                canonical(name) for name in value.decode(errors="replace").split(",") if name
-            )
-    return ()
+    return tuple(canonical(name) for name in "".join(depends[:1]).split(",") if name)
