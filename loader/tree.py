@@ -252,14 +252,19 @@ class Tree:
     def _scan(self) -> dict[str, _Dep]:
         """A folder without modules.dep: its own files by name, and those below its kernel/.
 
-        Of several files with one name (`x.ko`, `x.ko.xz`, `x.1.ko`) the shortest is the module.
+        Of several files with one name, `x.ko` comes before `x.ko.xz`, and that before `x.1.ko`.
         """
         files = [entry.name for entry in os.scandir(self.root) if entry.is_file()]
         for folder, _, names in os.walk(self.root / "kernel"):
             files += [os.path.relpath(os.path.join(folder, name), self.root) for name in names]
         files = [file for file in files if MODULE_FILE.fullmatch(os.path.basename(file))]
         found: dict[str, _Dep] = {}
-        for file in sorted(files, key=lambda file: (len(os.path.basename(file)), file)):
+
+        def preference(file: str) -> tuple[bool, int, str]:
+            name = os.path.basename(file)
+            return "." in name.partition(".ko")[0], len(name), file
+
+        for file in sorted(files, key=preference):
             found.setdefault(module_name(file), _Dep(file, None))
         return found
 
