@@ -1,0 +1,50 @@
+"""What a kernel's modules tell of the kernel they were built for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TypeVar
+
+from loader.config import EM_X86_64, MACHINES, Build
+from loader.elf import ElfError, ElfModule
+from loader.image import versions
+from loader.signature import module_length
+
+T = TypeVar("T")
+
+
+def learn_build(modules: Iterable[bytes]) -> Build:
+    """What most of ``modules`` (contents of uncompressed files) agree on.
+
+    Files that are no modules are passed over; a fact that none of them knows stays None.
+    """
+    magics: Counter[str] = Counter()
+    sizes: Counter[int] = Counter()
+    crcs: Counter[int] = Counter()
+    for data in modules:
+        elf = _elf(data)
+        if elf is None:
+            continue
+        sizes[elf.sections[elf.index_mod].sh_size] += 1
+        magics.update(elf.modinfo.get("vermagic", [])[:1])
+        crc = (versions(elf) or {}).get("module_layout")
+        if crc is not None:
+            crcs[crc] += 1
+    return Build(_most_common(magics), _most_common(sizes), _most_common(crcs))
+
+
+def _elf(data: bytes) -> ElfModule | None:
+    machine = int.from_bytes(data[18:20], "little")
+    if machine not in (EM_X86_64, *MACHINES.values()):
+        return None
+    try:
+        elf = ElfModule(data[: module_length(data)], machine)
+        elf.cache_indices(None)
+    except ElfError:
+        return None
+    return elf
+
+
+def _most_common(counter: Counter[T]) -> T | None:
+    return counter.most_common(1)[0][0] if counter else None

@@ -1,0 +1,62 @@
+"""What one running kernel is: release, build and boot options. Facts only."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+
+from loader.release import Release, release
+from loader.signature import Keyring
+
+PAGE_SIZE = 4096  # bytes; x86-64, and arm64 as distributions build it
+
+EM_X86_64 = 62
+EM_AARCH64 = 183
+MACHINES: dict[str, int] = {"x86_64": EM_X86_64, "aarch64": EM_AARCH64, "arm64": EM_AARCH64}
+
+COMPRESSIONS: tuple[str, ...] = ("zstd", "gzip", "xz", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a module must have been built for. None: not known, so not checked.
+
+    ``vermagic`` is the whole string (include/linux/vermagic.h); ``struct_module_size`` is
+    sizeof(struct module) in bytes; ``module_layout_crc`` the version of that structure
+    (CONFIG_MODVERSIONS).
+    """
+
+    vermagic: str | None = None
+    struct_module_size: int | None = None
+    module_layout_crc: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One kernel: its release, how it was built and with what it was booted.
+
+    ``compression``: the one format that the kernel itself unpacks (CONFIG_MODULE_COMPRESS_*), or
+    "none". ``keyring``: None trusts every well-formed signature, as a kernel trusts its own
+    build's. ``blacklist``: the boot option module_blacklist. ``decompress_limit``: bytes above
+    which an unpacked module is ENOMEM. ``memory_limit``: bytes of vmalloc space for modules, None
+    without limit. ``force_load``, ``force_unload``: CONFIG_MODULE_FORCE_LOAD, _UNLOAD.
+    ``kallsyms_all``: CONFIG_KALLSYMS_ALL.
+    """
+
+    release: Release = field(default_factory=release)
+    compression: str = "zstd"
+    build: Build = Build()
+    keyring: Keyring | None = None
+    sig_enforce: bool = False
+    blacklist: frozenset[str] = frozenset()
+    decompress_limit: int = 1 << 30
+    memory_limit: int | None = None
+    force_load: bool = False
+    force_unload: bool = False
+    kallsyms_all: bool = True
+    machine: int = MACHINES.get(platform.machine(), EM_X86_64)
+
+    def __post_init__(self) -> None:
+        if self.compression not in COMPRESSIONS:
+            known = ", ".join(COMPRESSIONS)
+            raise ValueError(f"no compression {self.compression!r}: known are {known}")

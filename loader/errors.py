@@ -1,0 +1,35 @@
+"""The one exception of the engine: a system call that failed, as the kernel would say it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import NamedTuple
+
+
+class Failure(NamedTuple):
+    """Why a module file cannot get past a step: the errno and what the kernel logs about it."""
+
+    errno: int
+    log: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The errno's name, such as ``ENOEXEC``."""
+        return errno.errorcode.get(self.errno, str(self.errno))
+
+
+class LoadError(OSError):
+    """A failed ``finit_module``, ``init_module`` or ``delete_module``.
+
+    ``errno`` is the (positive) number that the system call would give.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, os.strerror(number))
+
+    @property
+    def name(self) -> str:
+        """The errno's name, such as ``EEXIST``."""
+        number = self.errno or 0
+        return errno.errorcode.get(number, str(number))

@@ -1,0 +1,32 @@
+"""The kernel's log: what it would have printed about modules, in a bounded ring."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+_LINES = 4096
+_LINE_MAX = 1024  # bytes: PRINTKRB_RECORD_MAX
+
+
+class KernelLog:
+    """The newest lines; older ones are forgotten. Written under the kernel's lock."""
+
+    def __init__(self, lines: int = _LINES) -> None:
+        self._lines: deque[str] = deque(maxlen=lines)
+        self.listener: Callable[[str], None] | None = None
+
+    def write(self, line: str) -> None:
+        """Add one line (without newline) and tell the listener, who must not block."""
+        line = line[:_LINE_MAX]
+        self._lines.append(line)
+        if self.listener is not None:
+            self.listener(line)
+
+    def lines(self) -> tuple[str, ...]:
+        """All lines kept, oldest first."""
+        return tuple(self._lines)
+
+    def text(self) -> str:
+        """The lines as dmesg -t would print them."""
+        return "".join(f"{line}\n" for line in self._lines)

@@ -1,0 +1,88 @@
+"""What differs between kernel releases, as one table.
+
+Each row of CHANGES is one difference that behaviour shows: the release that brought it, the field
+of :class:`Release` that it sets, and what it is about. A release has every change up to its own
+number. Features can be taken away by name (``--without``), as the recording kernels did.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The behaviour of one kernel release. The fields are explained in CHANGES."""
+
+    name: str
+    early_check: bool = False
+    idempotent: bool = False
+    kread_errno_not_counted: bool = False
+    idempotent_wait_interruptible: bool = False
+    symbol_names_checked: bool = False
+    extended_modversions: bool = False
+    zstd_lenient: bool = False
+    static_call_sites_ro: bool = False
+    init_eexist_is_ebusy: bool = False
+
+
+OLDEST = "6.4"
+DEFAULT = "6.12"
+
+RELEASES: tuple[str, ...] = (
+    "6.4",
+    "6.5",
+    "6.6",
+    "6.8",
+    "6.10",
+    "6.11",
+    "6.12",
+    "6.13",
+    "6.14",
+    "6.15",
+    "6.18",
+    "7.1",
+)
+
+# (first release, field, what changed)
+CHANGES: tuple[tuple[str, str, str], ...] = (
+    ("6.4", "early_check", "duplicates are looked for before memory is laid out: reason Becoming"),
+    ("6.5", "idempotent", "concurrent finit_module calls on one inode share one load"),
+    ("6.5", "kread_errno_not_counted", "a failed read no longer adds its negative errno to bytes"),
+    ("6.11", "idempotent_wait_interruptible", "a signal ends the wait for another's load: EINTR"),
+    ("6.13", "symbol_names_checked", "string table: NUL at both ends, every symbol name inside"),
+    ("6.14", "extended_modversions", "__version_ext_crcs and __version_ext_names, always in pairs"),
+    ("6.15", "zstd_lenient", "zstd 1.5.7 accepts Huffman streams that do not end exactly"),
+    ("6.18", "static_call_sites_ro", ".static_call_sites is read-only after init"),
+    ("7.1", "init_eexist_is_ebusy", "an init routine that returns -EEXIST fails with EBUSY"),
+)
+
+# What --without takes away: the name people type, and the field it clears.
+FEATURES: dict[str, str] = {"idempotent": "idempotent", "early-check": "early_check"}
+
+
+def _version(name: str) -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)(?![\d])", name)
+    if match is None:
+        raise ValueError(f"{name!r} is not a kernel release such as 6.12 or 6.12.9-amd64")
+    return int(match[1]), int(match[2])
+
+
+def release(name: str = DEFAULT, without: tuple[str, ...] = ()) -> Release:
+    """The behaviour of release ``name``, less the features named in ``without``.
+
+    ``name`` is a row of RELEASES or a full ``uname -r``: the nearest row below it is taken.
+    ValueError: no kernel release, older than 6.4, or a feature that does not exist.
+    """
+    wanted = _version(name)
+    if wanted < _version(OLDEST):
+        raise ValueError(f"kernel {name} has no module statistics: {OLDEST} is the first that does")
+    row = max((r for r in RELEASES if _version(r) <= wanted), key=_version)
+    fields = {field: True for first, field, _ in CHANGES if _version(first) <= _version(row)}
+    found = replace(Release(row), **fields)
+    for feature in without:
+        if feature not in FEATURES:
+            raise ValueError(f"no feature {feature!r}: known are {', '.join(FEATURES)}")
+        found = replace(found, **{FEATURES[feature]: False})
+    return found

@@ -1,0 +1,283 @@
+"""The signature at the end of a module file (kernel/module/signing.c, module_signature.c).
+
+    module | PKCS#7 message | struct module_signature, 12 bytes | marker, 28 bytes
+
+The whole tail is cut off before anything else looks at the file. Whether the signature is good
+needs the kernel's keys: a :class:`Keyring`. Without one every well-formed signature is believed,
+as a kernel believes those of its own build.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from loader.errors import Failure
+
+if TYPE_CHECKING:  # imported when a key is given: it takes longer than all the rest
+    from cryptography.x509 import Certificate
+
+MARKER = b"~Module signature appended~\n"
+_TRAILER = 12  # bytes: sizeof(struct module_signature)
+_PKEY_ID_PKCS7 = 2
+
+# DER tags and object identifiers that occur in a PKCS#7 signature
+_INTEGER, _OCTETS, _OID, _SEQUENCE, _SET = 0x02, 0x04, 0x06, 0x30, 0x31
+_CONTEXT_0, _CONTEXT_1, _SKID = 0xA0, 0xA1, 0x80
+_OID_SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
+_OID_DATA = bytes.fromhex("2a864886f70d010701")
+_DIGESTS: dict[bytes, str] = {
+    bytes.fromhex("2b0e03021a"): "sha1",
+    bytes.fromhex("608648016503040204"): "sha224",
+    bytes.fromhex("608648016503040201"): "sha256",
+    bytes.fromhex("608648016503040202"): "sha384",
+    bytes.fromhex("608648016503040203"): "sha512",
+    bytes.fromhex("608648016503040208"): "sha3_256",
+    bytes.fromhex("608648016503040209"): "sha3_384",
+    bytes.fromhex("60864801650304020a"): "sha3_512",
+}
+
+
+class Verdict(NamedTuple):
+    """What became of the signature check (module_sig_check).
+
+    ``length``: bytes of module left after the cut. ``signed``: a good signature by a known key;
+    otherwise the module taints. ``failure``: set if the load ends here. ``log``: lines logged.
+    """
+
+    length: int
+    signed: bool
+    failure: Failure | None = None
+    log: tuple[str, ...] = ()
+
+
+class Signature(NamedTuple):
+    """One SignerInfo of a PKCS#7 message, as far as a module needs it."""
+
+    digest: str
+    key_id: bytes  # subject key identifier, or issuer and serial number as they stand in the DER
+    value: bytes
+
+
+class SignatureError(Exception):
+    """The message cannot be used: ``errno`` is EBADMSG, ENOPKG or EKEYREJECTED."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.errno = number
+
+
+def appended_length(data: bytes) -> int | None:
+    """Bytes of module before an appended signature; None if there is no marker."""
+    return len(data) - len(MARKER) if data.endswith(MARKER) and len(data) > len(MARKER) else None
+
+
+def module_length(data: bytes) -> int:
+    """Bytes of module before a well-formed appended signature; all of them if there is none."""
+    return check(data, False, None, False).length
+
+
+def check(data: bytes, mangled: bool, keyring: Keyring | None, enforce: bool) -> Verdict:
+    """Cut off and check the signature of the module in ``data``.
+
+    ``mangled``: a flag to ignore versions or vermagic was given; the marker is not looked for.
+    """
+    length = None if mangled else appended_length(data)
+    if length is None:
+        return _unsigned(len(data), "unsigned module", enforce)
+    if length <= _TRAILER:
+        return Verdict(length, False, Failure(errno.EBADMSG))
+    trailer = data[length - _TRAILER : length]
+    signature_length = int.from_bytes(trailer[8:], "big")
+    if signature_length >= length - _TRAILER:
+        return Verdict(length, False, Failure(errno.EBADMSG))
+    if trailer[2] != _PKEY_ID_PKCS7:
+        line = "module: not signed with expected PKCS#7 message"
+        return _unsigned(length, "module with unsupported crypto", enforce, line)
+    if any(trailer[:2]) or any(trailer[3:8]):
+        line = "module: PKCS#7 signature info has unexpected non-zero params"
+        return Verdict(length, False, Failure(errno.EBADMSG), (line,))
+    end = length - _TRAILER
+    return _verify(data[: end - signature_length], data[end - signature_length : end], keyring, enforce)
+
+
+def _unsigned(length: int, reason: str, enforce: bool, *log: str) -> Verdict:
+    """Errors that only matter where signatures are enforced."""
+    if enforce:
+        failure = Failure(errno.EKEYREJECTED, (f"Loading of {reason} is rejected",))
+        return Verdict(length, False, failure, log)
+    return Verdict(length, False, None, log)
+
+
+def _verify(module: bytes, message: bytes, keyring: Keyring | None, enforce: bool) -> Verdict:
+    """verify_pkcs7_signature and what module_sig_check makes of its errors."""
+    try:
+        signatures = parse_pkcs7(message)
+        if keyring is not None:
+            keyring.verify(module, signatures)
+    except SignatureError as error:
+        if error.errno == errno.ENOPKG:
+            return _unsigned(len(module), "module with unsupported crypto", enforce)
+        if error.errno == errno.ENOKEY:
+            return _unsigned(len(module), "module with unavailable key", enforce)
+        return Verdict(len(module), False, Failure(error.errno))
+    return Verdict(len(module), True)
+
+
+# -- PKCS#7 ---------------------------------------------------------------------------------------
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """(tag, content, whole element) of each DER element in ``data``."""
+    position = 0
+    while position < len(data):
+        start = position
+        try:
+            tag, length = data[position], data[position + 1]
+            position += 2
+            if length & 0x80:
+                count = length & 0x7F
+                length = int.from_bytes(data[position : position + count], "big")
+                position += count
+                if not 0 < count <= 4:
+                    raise SignatureError(errno.EBADMSG)
+        except IndexError:
+            raise SignatureError(errno.EBADMSG) from None
+        if position + length > len(data):
+            raise SignatureError(errno.EBADMSG)
+        yield tag, data[position : position + length], data[start : position + length]
+        position += length
+
+
+class _Reader:
+    """Takes the elements of one DER sequence in order; anything unexpected is EBADMSG."""
+
+    def __init__(self, data: bytes) -> None:
+        self._elements = list(_elements(data))
+
+    def take(self, tag: int) -> bytes:
+        if not self._elements or self._elements[0][0] != tag:
+            raise SignatureError(errno.EBADMSG)
+        return self._elements.pop(0)[1]
+
+    def optional(self, tag: int) -> bytes | None:
+        return self.take(tag) if self.at(tag) else None
+
+    def at(self, tag: int) -> bool:
+        return bool(self._elements) and self._elements[0][0] == tag
+
+
+def parse_pkcs7(message: bytes) -> tuple[Signature, ...]:
+    """The signatures of a PKCS#7 SignedData message with detached content.
+
+    SignatureError: EBADMSG malformed; ENOPKG a digest that the kernel does not have;
+    EKEYREJECTED what is no plain module signature (crypto/asymmetric_keys/pkcs7_parser.c).
+    """
+    content_info = _Reader(_Reader(message).take(_SEQUENCE))
+    if content_info.take(_OID) != _OID_SIGNED_DATA:
+        raise SignatureError(errno.EBADMSG)
+    signed_data = _Reader(_Reader(content_info.take(_CONTEXT_0)).take(_SEQUENCE))
+    signed_data.take(_INTEGER)
+    signed_data.take(_SET)
+    encapsulated = _Reader(signed_data.take(_SEQUENCE))
+    if encapsulated.take(_OID) != _OID_DATA:
+        raise SignatureError(errno.EKEYREJECTED)
+    signed_data.optional(_CONTEXT_0)
+    signed_data.optional(_CONTEXT_1)
+    infos = signed_data.take(_SET)
+    return tuple(_signer_info(content) for tag, content, _ in _elements(infos) if tag == _SEQUENCE)
+
+
+def _signer_info(data: bytes) -> Signature:
+    info = _Reader(data)
+    info.take(_INTEGER)
+    key_id = info.take(_SKID) if info.at(_SKID) else info.take(_SEQUENCE)
+    digest = _DIGESTS.get(_Reader(info.take(_SEQUENCE)).take(_OID))
+    if digest is None:
+        raise SignatureError(errno.ENOPKG)
+    if info.optional(_CONTEXT_0) is not None:  # authenticated attributes
+        raise SignatureError(errno.EKEYREJECTED)
+    info.take(_SEQUENCE)
+    return Signature(digest, key_id, info.take(_OCTETS))
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The keys that the kernel trusts (.builtin_trusted_keys): X.509 certificates."""
+
+    certificates: tuple[Certificate, ...] = ()
+
+    @classmethod
+    def load(cls, *paths: Path) -> Keyring:
+        """Certificates from files, DER or PEM.
+
+        OSError: cannot be read. ValueError: no certificate, or `cryptography` is not installed.
+        """
+        try:
+            from cryptography import x509
+        except ImportError:
+            raise ValueError("signatures need the package cryptography") from None
+        certificates = []
+        for path in paths:
+            data = path.read_bytes()
+            pem = data.lstrip().startswith(b"-----BEGIN")
+            load = x509.load_pem_x509_certificate if pem else x509.load_der_x509_certificate
+            try:
+                certificates.append(load(data))
+            except ValueError:
+                raise ValueError(f"{path} is no X.509 certificate") from None
+        return cls(tuple(certificates))
+
+    def verify(self, module: bytes, signatures: tuple[Signature, ...]) -> None:
+        """pkcs7_validate_trust: one signature by a known key must be good.
+
+        SignatureError: ENOKEY none is by a known key; EKEYREJECTED it does not match.
+        """
+        for signature in signatures:
+            for certificate in self.certificates:
+                if signature.key_id in _key_ids(certificate):
+                    _verify_one(certificate, module, signature)
+                    return
+        raise SignatureError(errno.ENOKEY)
+
+
+def _key_ids(certificate: Certificate) -> tuple[bytes, ...]:
+    """How a SignerInfo may name the key: its identifier, or issuer and serial number."""
+    from cryptography import x509
+
+    tbs = _Reader(_Reader(certificate.tbs_certificate_bytes).take(_SEQUENCE))
+    tbs.optional(_CONTEXT_0)
+    serial = tbs.take(_INTEGER)
+    named = certificate.issuer.public_bytes() + bytes((_INTEGER, len(serial))) + serial
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    except x509.ExtensionNotFound:
+        return (named,)
+    return named, extension.value.digest
+
+
+def _verify_one(certificate: Certificate, module: bytes, signature: Signature) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+
+    algorithm = getattr(hashes, signature.digest.upper())()
+    prehashed = utils.Prehashed(algorithm)
+    digest = hashlib.new(signature.digest, module).digest()
+    key = certificate.public_key()
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature.value, digest, padding.PKCS1v15(), prehashed)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature.value, digest, ec.ECDSA(prehashed))
+        else:
+            raise SignatureError(errno.ENOPKG)
+    except InvalidSignature:
+        raise SignatureError(errno.EKEYREJECTED) from None
