@@ -40,6 +40,7 @@ _NAME_OFFSET, _INIT_OFFSET, _EXIT_FROM_END = 24, 0x138, 0x50  # bytes, in struct
 LEAST_STRUCT_MODULE = _INIT_OFFSET + 8 + _EXIT_FROM_END
 _FUNCTION = 16  # bytes from one function to the next
 _PARAM = struct.Struct("<24xHbB12x")  # struct kernel_param: three pointers, ..., and one
+_PARAM_ARGUMENT = 32  # bytes into it: the last pointer
 _RODATA, _TEXT, _DATA = SHF_ALLOC, SHF_ALLOC | SHF_EXECINSTR, SHF_ALLOC | SHF_WRITE
 
 
@@ -265,39 +266,46 @@ class _Builder:
         self.section(".init.data", self.noise(spec.init_data), _DATA, 32, optional=True)
 
     def parameters(self, constants: Section, variables: Section) -> None:
-        """__param: a struct kernel_param each, whose name is a constant and whose value a variable.
-
-        An array's or string's struct says where the value is and what fits there.
+        """__param: a struct kernel_param for each, whose name is a constant and whose value a
+        variable. An array's or a string's struct between them says what fits there.
         """
-        parameters, absolute = self.spec.parameters, self.machine.absolute
+        absolute = self.machine.absolute
         table = self.section("__param", b"", _RODATA, 8)
-        for parameter in parameters:
-            name, value = len(constants.data), len(variables.data)
-            constants.data += _words(parameter.name.encode() + b"\0")
+        for parameter in self.spec.parameters:
+            name = self.constant(f"str_{parameter.name}", constants, _text(parameter.name))
+            value = len(variables.data)
             variables.data += _words(parameter.initial_value())
-            argument = Relocation(0, absolute, variables, value)
+            argument = Relocation(_PARAM_ARGUMENT, absolute, variables, value)
             if isinstance(parameter.default, str):
                 text = len(constants.data)
-                constants.data += _words(parameter.default.encode() + b"\0")
+                constants.data += _words(_text(parameter.default))
                 variables.relocations.append(Relocation(value, absolute, constants, text))
             if parameter.holder is not None:
-                place = len(constants.data)
-                constants.data += parameter.holder
-                argument.offset = place + len(parameter.holder) - 8
-                constants.relocations.append(argument)
+                kind = "arr" if parameter.is_array else "string"
+                place = self.constant(f"{kind}_{parameter.name}", constants, parameter.holder)
+                end = place + len(parameter.holder)
+                constants.relocations.append(Relocation(end - 8, absolute, variables, value))
                 if parameter.is_array:
                     operations = self.undefined[parameter.element_operations]
-                    constants.relocations.append(Relocation(place + 16, absolute, operations))
-                argument = Relocation(0, absolute, constants, place)
-            start = len(table.data)
-            table.data += _PARAM.pack(parameter.mode, -1, 0)
-            argument.offset = start + 32
-            table.relocations += [
-                Relocation(start, absolute, constants, name),
-                Relocation(start + 8, absolute, self.this_module_symbol),
-                Relocation(start + 16, absolute, self.undefined[parameter.operations]),
+                    constants.relocations.append(Relocation(end - 16, absolute, operations))
+                argument = Relocation(_PARAM_ARGUMENT, absolute, constants, place)
+            relocations = [
+                Relocation(0, absolute, constants, name),
+                Relocation(8, absolute, self.this_module_symbol),
+                Relocation(16, absolute, self.undefined[parameter.operations]),
                 argument,
             ]
+            start = self.constant(parameter.name, table, _PARAM.pack(parameter.mode, -1, 0))
+            for relocation in relocations:
+                relocation.offset += start
+            table.relocations += relocations
+
+    def constant(self, name: str, section: Section, data: bytes) -> int:
+        """Append ``data`` as the object __param_NAME; its place, bytes into the section."""
+        place = len(section.data)
+        section.data += _words(data)
+        self.symbol(f"__param_{name}", section, place, len(data), STT_OBJECT)
+        return place
 
     def versions(self) -> None:
         """__versions: the CRC and name of each symbol it was built against."""
@@ -321,6 +329,10 @@ class _Builder:
 def symbol_crc(name: str) -> int:
     """The version of a symbol, the same in all modules made here."""
     return zlib.crc32(name.encode())
+
+
+def _text(text: str) -> bytes:
+    return text.encode() + b"\0"
 
 
 def _words(data: bytes) -> bytes:

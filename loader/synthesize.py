@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import lzma
+import platform
 import re
 import struct
 import tomllib
@@ -35,6 +36,7 @@ from loader.tree import canonical
 STRUCT_MODULE_SIZE = 0x4C0  # bytes: sizeof(struct module) of the kernel that was recorded
 VERMAGIC = "6.12.117 SMP preempt mod_unload modversions "
 MODULE_LAYOUT_CRC = 0x4FE85CCA
+HOST_MACHINE = platform.machine() if platform.machine() in MACHINES else "x86_64"
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SYMBOL = re.compile(r"[A-Za-z_$.][A-Za-z0-9_$.]*")
@@ -137,7 +139,7 @@ class ModuleSpec:
 
     name: str
     folder: str = "kernel"
-    machine: str = "x86_64"
+    machine: str = HOST_MACHINE
     text: int = 256
     init_text: int = 32
     rodata: int = 128
@@ -351,17 +353,23 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
 def _parameters(value: object) -> tuple[Parameter, ...]:
     found = []
     for name, given in _table(value).items():
-        if isinstance(given, str):
-            given = {"type": given}
-        _known(given, Parameter)
-        found.append(Parameter(name, **_table(given)))
+        try:
+            table = {"type": given} if isinstance(given, str) else _table(given)
+            found.append(Parameter(**_read({"name": name, **table}, Parameter)))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     return tuple(found)
 
 
-# How a field is read, by its type in ModuleSpec.
+def _default(value: object) -> int | str:
+    return value if isinstance(value, int | str) else _text(value)
+
+
+# How a field is read, by its type in the dataclass.
 _READ: dict[str, Callable[[object], object]] = {
     "int": parse_size,
     "int | None": parse_size,
+    "int | str | None": _default,
     "bool": _boolean,
     "str": _text,
     "str | None": _text,
@@ -371,13 +379,21 @@ _READ: dict[str, Callable[[object], object]] = {
 }
 
 
-def _known(mapping: Iterable[str], kind: type, *more: str) -> None:
-    known = [field.name for field in fields(kind)] + [*more]
-    for key in mapping:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; is {near[0]} meant?" if near else f"; known are {', '.join(known)}"
-            raise ValueError(f"no field {key!r}{hint}")
+def _read(mapping: Mapping[str, Any], kind: type, sizes: Iterable[str] = ()) -> dict[str, Any]:
+    """The values of a table by the types of the dataclass ``kind``; ``sizes`` may be there too."""
+    types: dict[str, Any] = {field.name: field.type for field in fields(kind)}
+    types |= dict.fromkeys(sizes, "int")
+    found = {}
+    for key, value in mapping.items():
+        if key not in types:
+            near = difflib.get_close_matches(key, types, 1)
+            hint = f"is {near[0]} meant?" if near else f"known are {', '.join(types)}"
+            raise ValueError(f"no field {key!r}; {hint}")
+        try:
+            found[key] = _READ[types[key]](value)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    return found
 
 
 def spec_from(mapping: Mapping[str, Any]) -> ModuleSpec:
@@ -389,20 +405,16 @@ def spec_from(mapping: Mapping[str, Any]) -> ModuleSpec:
     name = mapping.get("name")
     if not isinstance(name, str):
         raise ValueError(f"a module without a name: {dict(mapping)}")
-    types: dict[str, Any] = {field.name: field.type for field in fields(ModuleSpec)}
-    types |= dict.fromkeys(_SIZED, "int")
-    given: dict[str, Any] = {}
     try:
-        _known(mapping, ModuleSpec, *_SIZED)
-        for key, value in mapping.items():
-            given[key] = _READ[types[key]](value)
+        values = _read(mapping, ModuleSpec, _SIZED)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    if not set(_SIZED) & set(given):
-        return ModuleSpec(**given)
-    if not set(_SIZED) <= set(given):
-        raise ValueError(f"{name}: total_size and text_size go together")
-    return ModuleSpec.sized(**given)
+    given = set(_SIZED) & set(values)
+    if not given:
+        return ModuleSpec(**values)
+    if len(given) < len(_SIZED):
+        raise ValueError(f"{name}: {' and '.join(_SIZED)} go together")
+    return ModuleSpec.sized(**values)
 
 
 def specs_from_toml(text: str) -> tuple[list[ModuleSpec], list[ModuleSpec]]:

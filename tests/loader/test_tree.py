@@ -45,7 +45,7 @@ softdep kvm pre: not-this-one
 softdep irqbypass post: e
 """,
     "modules.builtin": "kernel/fs/ext4/ext4.ko\nkernel/lib/crc-t10dif.ko\n",
-    "modules.builtin.modinfo": "ext4.alias=fs-ext4\0ext4.license=GPL\0crc_t10dif.alias=crypto-crct*",
+    "modules.builtin.modinfo": "ext4.alias=fs-ext4\0x.license=GPL\0crc_t10dif.alias=crypto-crct*",
 }
 
 
