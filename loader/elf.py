@@ -123,7 +123,7 @@ class ElfModule:
         return self.data[section.sh_offset : section.sh_offset + section.sh_size]
 
     def named(self, name: str) -> Iterator[int]:
-        """Sections of that name, in order. Most modules have at most one of each: looked up, not compared."""
+        """Sections of that name, in order. Most names are in no module: the table tells at once."""
         wanted = name.encode()
         if wanted + b"\0" in self._names:
             for index, found in enumerate(self.names):

@@ -6,6 +6,9 @@ import errno
 import os
 from typing import NamedTuple
 
+# strerror(3) of every errno, asked once: errors are what this engine mostly answers.
+_MESSAGES = {number: os.strerror(number) for number in errno.errorcode}
+
 
 class Failure(NamedTuple):
     """Why a module file cannot get past a step: the errno and what the kernel logs about it."""
@@ -26,7 +29,7 @@ class LoadError(OSError):
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(number, os.strerror(number))
+        super().__init__(number, _MESSAGES.get(number) or os.strerror(number))
 
     @property
     def name(self) -> str:

@@ -92,7 +92,9 @@ class Contents:
     @property
     def depends(self) -> tuple[str, ...]:
         """Names of the modules that modpost found this one to need."""
-        return tuple(name.replace("-", "_") for name in (self.tag("depends") or "").split(",") if name)
+        return tuple(
+            name.replace("-", "_") for name in (self.tag("depends") or "").split(",") if name
+        )
 
 
 class ModuleImage:
@@ -383,7 +385,6 @@ def _parameters(elf: ElfModule, values: dict[str, tuple[int, int]]) -> dict[str,
             elements = _crc_at(elf, place) or None
         parameters[key] = parameter._replace(mode=mode, max_elements=elements)
     return parameters
-
 
 
 # -- the cache ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from loader.config import PAGE_SIZE, Config
 from loader.elf import MODULE_NAME_LEN
-from loader.errors import LoadError
+from loader.errors import Failure, LoadError
 from loader.image import Export, ModuleImage
 from loader.log import KernelLog
 from loader.params import parse_args
@@ -117,7 +117,10 @@ class Idempotent:
 
 
 class Memory:
-    """Bytes of vmalloc space that loads and modules hold: now, at most so far, allowed."""
+    """Bytes of vmalloc space that loads and modules hold: now, at most so far, allowed.
+
+    Only kept by a kernel that accounts for it: one with a limit, or a simulated one.
+    """
 
     __slots__ = ("limit", "now", "peak")
 
@@ -135,20 +138,22 @@ class Kernel:
     if the kernel itself does.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, accounts: bool = False) -> None:
+        """``accounts``: keep account of memory, and let sequences yield their work in memory."""
         self.config = config
         self.release = config.release
         self.lock = threading.Lock()
         self.log = KernelLog()
         self.counters = Counters()
         self.memory = Memory(config.memory_limit)
+        self.accounts = accounts or config.memory_limit is not None
         self.wakeup: Callable[[Hashable], None] = lambda key: None
         self.exporter: Callable[[str], str | None] = lambda symbol: None
         self._modules: dict[str, Module] = {}  # oldest first
         self._exports: dict[str, tuple[Module, Export]] = {}
         self._duplicates: dict[str, list[int]] = {}  # name -> [count, mask], oldest first
         self._unloaded_tainted: list[tuple[str, set[str], list[int]]] = []  # oldest first
-        self._idempotent: dict[Hashable, Idempotent] = {}
+        self._idempotent: dict[Hashable, Idempotent | None] = {}  # None: nobody waits yet
         self._taints: set[str] = set()
         self._said_unsigned = False
         self._said_livepatch = False
@@ -188,10 +193,17 @@ class Kernel:
                 for line in lines:
                     self.log.write(line)
 
+    def failed(self, failure: Failure) -> LoadError:
+        """The error for a check that failed, once its lines are logged."""
+        self.say(failure.log)
+        return LoadError(failure.errno)
+
     # -- memory -----------------------------------------------------------------------------------
 
     def vmalloc(self, size: int) -> None:
         """Take ``size`` bytes. LoadError: ENOMEM where that passes the limit."""
+        if not self.accounts:
+            return
         memory = self.memory
         with self.lock:
             now = memory.now + size
@@ -203,27 +215,31 @@ class Kernel:
 
     def vfree(self, size: int) -> None:
         """Give ``size`` bytes back."""
-        with self.lock:
-            self.memory.now -= size
+        if self.accounts:
+            with self.lock:
+                self.memory.now -= size
 
     # -- one load for one inode (6.5 and later) ---------------------------------------------------
 
-    def idempotent(self, cookie: Hashable) -> tuple[Idempotent, bool]:
-        """The load under way for this inode, and whether the caller is the one to do it."""
+    def idempotent(self, cookie: Hashable) -> Idempotent | None:
+        """The load under way for this inode; None if there was none: the caller's is the one."""
         with self.lock:
-            found = self._idempotent.get(cookie)
-            if found is not None:
-                return found, False
-            found = self._idempotent[cookie] = Idempotent()
-            return found, True
+            if cookie not in self._idempotent:
+                self._idempotent[cookie] = None
+                return None
+            found = self._idempotent[cookie]
+            if found is None:
+                found = self._idempotent[cookie] = Idempotent()
+            return found
 
     def idempotent_complete(self, cookie: Hashable, number: int) -> None:
         """The load of this inode ended with errno ``number``, 0 for success."""
         with self.lock:
             found = self._idempotent.pop(cookie)
-            found.errno = number
-            found.done = True
-            self.wakeup(found)
+            if found is not None:
+                found.errno = number
+                found.done = True
+                self.wakeup(found)
 
     # -- duplicates -------------------------------------------------------------------------------
 
@@ -247,7 +263,8 @@ class Kernel:
                 return True
             if old.state in (COMING, UNFORMED):
                 return False
-            raise self._duplicate(name, reason)
+            error = self._duplicate(name, reason)
+        raise error
 
     def duplicate_failed(self, name: str, reason: int) -> LoadError:
         """The end of a wait: the load fails, whatever became of the other one."""
@@ -476,7 +493,8 @@ class Kernel:
                 if held := self._modules.get(name):
                     held.references += 1
                     module.holds.append(held)
-            self.memory.now -= layout.init
+            if self.accounts:
+                self.memory.now -= layout.init
             self.wakeup(module.name)
             self.counters.total_text_size += layout.text_total
             self.counters.total_mod_size += layout.total
@@ -493,7 +511,8 @@ class Kernel:
         with self.lock:
             self._remove(module)
             self._track_tainted(module)
-            self.memory.now -= layout.core if module.init_freed else layout.total
+            if self.accounts:
+                self.memory.now -= layout.core if module.init_freed else layout.total
 
     def _remove(self, module: Module) -> None:
         for export in module.image.contents.exports:

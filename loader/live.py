@@ -121,10 +121,10 @@ class Live:
         ``params``: the parameter string; None stands for an address that is not mapped. LoadError:
         the errno of finit_module(2), or of open(2) for a path.
         """
-        self._may_init_module(caller)
         if isinstance(file, int):
             self._finit_module(file, params, flags, caller)
             return
+        self._may_init_module(caller)
         try:
             fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
@@ -135,6 +135,7 @@ class Live:
             os.close(fd)
 
     def _finit_module(self, fd: int, params: str | None, flags: int, caller: Caller) -> None:
+        self._may_init_module(caller)
         try:
             opened = OpenFile(fd)
         except (OSError, OverflowError, ValueError):

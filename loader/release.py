@@ -8,7 +8,7 @@ number. Features can be taken away by name (``--without``), as the recording ker
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,8 @@ def release(name: str = DEFAULT, without: tuple[str, ...] = ()) -> Release:
         raise ValueError(f"kernel {name} has no module statistics: {OLDEST} is the first that does")
     row = max((r for r in RELEASES if _version(r) <= wanted), key=_version)
     fields = {field: True for first, field, _ in CHANGES if _version(first) <= _version(row)}
-    found = replace(Release(row), **fields)
     for feature in without:
         if feature not in FEATURES:
             raise ValueError(f"no feature {feature!r}: known are {', '.join(FEATURES)}")
-        found = replace(found, **{FEATURES[feature]: False})
-    return found
+        fields[FEATURES[feature]] = False
+    return Release(row, **fields)

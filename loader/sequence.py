@@ -111,8 +111,8 @@ def finit_module(kernel: Kernel, file: File | None, params: str | None, flags: i
     if not kernel.release.idempotent:
         yield from init_module_from_file(kernel, file, params, flags)
         return
-    load, first = kernel.idempotent(file.cookie)
-    if not first:
+    load = kernel.idempotent(file.cookie)
+    if load is not None:
         interruptible = kernel.release.idempotent_wait_interruptible
         yield Wait(load, lambda: load.done, interruptible)
         if load.errno:
@@ -132,7 +132,7 @@ def finit_module(kernel: Kernel, file: File | None, params: str | None, flags: i
 def init_module_from_file(kernel: Kernel, file: File, params: str | None, flags: int) -> Steps:
     """Read the file, unpack it if the caller says it is compressed, and load what is in it."""
     image = yield Read(file, flags)
-    held = Held(kernel)
+    held = Held(kernel) if kernel.accounts else NOTHING_HELD
     try:
         try:
             if isinstance(image, Failure):
@@ -152,10 +152,10 @@ def init_module_from_file(kernel: Kernel, file: File, params: str | None, flags:
 def module_decompress(kernel: Kernel, image: ModuleImage, held: Held) -> Steps:
     """The compressed file is in memory until the whole module is there as well."""
     try:
-        yield Decompress(image)
+        if kernel.accounts:
+            yield Decompress(image)
         if image.decompress_failure:
-            kernel.say(image.decompress_failure.log)
-            raise LoadError(image.decompress_failure.errno)
+            raise kernel.failed(image.decompress_failure)
         held.take((image.vmalloc_bytes // PAGE_SIZE + 1) * PAGE_SIZE)
     except LoadError:
         kernel.decompress_failed(image)
@@ -167,7 +167,7 @@ def init_module(
     kernel: Kernel, image: ModuleImage | None, length: int, params: str | None
 ) -> Steps:
     """init_module(2) with ``length`` bytes at an address; ``image`` None: not mapped."""
-    held = Held(kernel)
+    held = Held(kernel) if kernel.accounts else NOTHING_HELD
     try:
         try:
             if length < EHDR_SIZE:
@@ -215,7 +215,25 @@ class Held:
     def give_all(self) -> None:
         """Give back what is left."""
         if self.bytes:
-            self.give(self.bytes)
+            self.kernel.vfree(self.bytes)
+            self.bytes = 0
+
+
+class NothingHeld(Held):
+    """Where no account of memory is kept."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None: ...
+
+    def take(self, size: int) -> None: ...
+
+    def give(self, size: int) -> None: ...
+
+    def give_all(self) -> None: ...
+
+
+NOTHING_HELD = NothingHeld()
 
 
 def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: Held) -> Steps:
@@ -224,21 +242,29 @@ def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: He
     Failures before the module has memory of its own count as becoming, later ones as load; those
     of the init routine count nowhere.
     """
+    name = image.name
     try:
-        yield Check(image)
-        kernel.say(image.log)
-        _fail_if(kernel, image.becoming_failure)
-        if kernel.release.early_check:
-            yield from module_patient_check_exists(kernel, image.name, BECOMING)
-        _fail_if(kernel, image.layout_failure)
+        if kernel.accounts:
+            yield Check(image)
+        if image.log:
+            kernel.say(image.log)
+        if image.becoming_failure:
+            raise kernel.failed(image.becoming_failure)
+        early = kernel.release.early_check
+        if early and not kernel.module_patient_check_exists(name, BECOMING):
+            yield from wait_for_other(kernel, name, BECOMING)
+        if image.layout_failure:
+            raise kernel.failed(image.layout_failure)
         kernel.vmalloc(image.layout.total)
     except LoadError:
         kernel.mod_stat_bump_becoming(image)
         raise
     module = Module(image)
     try:
-        yield Copy(image)
-        yield from module_patient_check_exists(kernel, image.name, LOAD, module)
+        if kernel.accounts:
+            yield Copy(image)
+        if not kernel.module_patient_check_exists(name, LOAD, module):  # add_unformed_module
+            yield from wait_for_other(kernel, name, LOAD)
         try:
             yield from form_module(kernel, module, params)
         except LoadError:
@@ -252,22 +278,10 @@ def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: He
     yield from do_init_module(kernel, module)
 
 
-def _fail_if(kernel: Kernel, failure: Failure | None) -> None:
-    if failure:
-        kernel.say(failure.log)
-        raise LoadError(failure.errno)
-
-
-def module_patient_check_exists(
-    kernel: Kernel, name: str, reason: int, insert: Module | None = None
-) -> Steps:
-    """Fail if a module of that name is listed, after waiting for one that is still on its way.
-
-    With ``insert`` a free name is taken in the same moment (add_unformed_module).
-    """
-    if not kernel.module_patient_check_exists(name, reason, insert):
-        yield Wait(name, lambda: kernel.finished_loading(name))
-        raise kernel.duplicate_failed(name, reason)
+def wait_for_other(kernel: Kernel, name: str, reason: int) -> Steps:
+    """A module of that name is still on its way: wait for its end, then fail all the same."""
+    yield Wait(name, lambda: kernel.finished_loading(name))
+    raise kernel.duplicate_failed(name, reason)
 
 
 def form_module(kernel: Kernel, module: Module, params: str | None) -> Steps:
@@ -275,11 +289,12 @@ def form_module(kernel: Kernel, module: Module, params: str | None) -> Steps:
     contents = module.image.contents
     kernel.module_augment_kernel_taints(module)
     kernel.percpu_modalloc(module)
-    if contents.crcs_missing and "modversions" in (contents.tag("vermagic") or ""):
-        if not kernel.config.force_load:
-            raise LoadError(errno.ENOEXEC)  # check_export_symbol_versions
+    versioned = "modversions" in (contents.tag("vermagic") or "")
+    if versioned and contents.crcs_missing and not kernel.config.force_load:
+        raise LoadError(errno.ENOEXEC)  # check_export_symbol_versions
     yield from simplify_symbols(kernel, module)
-    yield Relocate(module.image)
+    if kernel.accounts:
+        yield Relocate(module.image)
     if params is None:
         raise LoadError(errno.EFAULT)
     kernel.complete_formation(module)

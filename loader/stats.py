@@ -101,7 +101,7 @@ class LoadedModule:
 class Snapshot:
     """Everything that can be read, as it stood at one moment.
 
-    Counts are unsigned 32-bit, bytes unsigned 64-bit. Lists are in the kernel's order, newest first.
+    Counts are unsigned 32-bit, bytes unsigned 64-bit. Lists are as the kernel's, newest first.
     """
 
     modcount: int
