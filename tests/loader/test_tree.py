@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from loader.synthesize import ModuleSpec, demo_tree, write_tree
 from loader.tree import Tree, canonical, module_name
@@ -234,6 +238,27 @@ def test_modprobe_finds_the_same_modules(demo: Path) -> None:
     wanted += [*tree.names(), "symbol:crc32c", "net-pf-1", "net-pf-2", "crypto_aes", "nothing"]
     for name in wanted:
         assert list(tree.resolve(name)) == list(dict.fromkeys(modprobe(demo, "-R", name))), name
+
+
+pieces = st.lists(
+    st.sampled_from(["a", "b", "_", ":", "*", "?", "[ab]", "[!a]", "[_-b]"]), min_size=1
+)
+
+
+@settings(deadline=None)
+@given(st.lists(pieces.map("".join), max_size=30), st.text("ab_:", max_size=12))
+def test_the_index_misses_no_pattern(patterns: list[str], alias: str) -> None:
+    """All that fnmatch(3), which modprobe uses, says match, and in the order of the file."""
+    libc = ctypes.CDLL(None)
+    with tempfile.TemporaryDirectory() as folder:
+        lines = [f"alias {pattern} m{n}" for n, pattern in enumerate(patterns)]
+        tree = write_indexes(Path(folder), {"modules.alias": "\n".join(lines)})
+        matching = [
+            f"m{n}"
+            for n, pattern in enumerate(patterns)
+            if libc.fnmatch(pattern.encode(), alias.encode(), 0) == 0
+        ]
+        assert list(tree.resolve(alias)) == matching
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -1,0 +1,219 @@
+"""`modfs inspect`: what modules or whole trees take in memory, and what a duplicate of them costs.
+
+The numbers are those that the kernel would count: the layout's (layout_sections) and, for a load
+that fails as a duplicate, the bytes it adds to invalid_becoming_bytes or invalid_mod_bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from loader.config import MACHINES, Config
+from loader.image import MODULE_INIT_COMPRESSED_FILE, ModuleImage, read_image
+from loader.layout import Layout
+from loader.release import RELEASES, release
+from loader.synthesize import COMPRESSIONS, compress
+from loader.tree import MODULE_FILE
+
+_UNPACKED_BY = {".zst": "zstd", ".gz": "gzip", ".xz": "xz"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One module. ``bytes``: its file unpacked and without signature; ``compressed``: its file as
+    the kernel reads it if it unpacks by itself, None where there is no such file.
+    """
+
+    name: str
+    path: str
+    file: int
+    bytes: int
+    compressed: int | None
+    layout: Layout
+
+
+# Key in --json and for --sort, heading, and value. All are bytes; None is not known.
+_NUMBERS: tuple[tuple[str, str, Callable[[Row], int | None]], ...] = (
+    ("file", "FILE", lambda row: row.file),
+    ("bytes", "MODULE", lambda row: row.bytes),
+    ("text", "TEXT", lambda row: row.layout.text),
+    ("data", "DATA", lambda row: row.layout.data),
+    ("rodata", "RODATA", lambda row: row.layout.rodata),
+    ("ro_after_init", "RO-AFTER", lambda row: row.layout.ro_after_init),
+    ("init_text", "INIT-TEXT", lambda row: row.layout.init_text),
+    ("init_data", "INIT-DATA", lambda row: row.layout.init_data),
+    ("init_rodata", "INIT-RO", lambda row: row.layout.init_rodata),
+    ("total", "TOTAL", lambda row: row.layout.total),
+    ("core", "CORE", lambda row: row.layout.core),
+    ("becoming", "BECOMING", lambda row: row.bytes),
+    ("load", "LOAD", lambda row: 2 * row.bytes),
+    ("becoming_compressed", "BECOMING+", lambda row: _more(row, 1)),
+    ("load_compressed", "LOAD+", lambda row: _more(row, 2)),
+)
+
+
+def _more(row: Row, times: int) -> int | None:
+    return None if row.compressed is None else times * row.bytes + row.compressed
+
+
+@click.command("inspect")
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH...",
+)
+@click.option(
+    "--sort",
+    "key",
+    type=click.Choice(["name", *(key for key, _, _ in _NUMBERS)]),
+    default="total",
+    show_default=True,
+    help="The largest first; names in their order.",
+)
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Show the first N only.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--kernel", metavar="RELEASE", help=f"One of {', '.join(RELEASES)}.")
+@click.option(
+    "--compress",
+    "compression",
+    type=click.Choice(COMPRESSIONS),
+    help="Take uncompressed modules as if they were compressed.",
+)
+def command(
+    paths: tuple[Path, ...],
+    key: str,
+    reverse: bool,
+    limit: int | None,
+    as_json: bool,
+    kernel: str | None,
+    compression: str | None,
+) -> None:
+    """Show what modules take in memory, in bytes.
+
+    PATH is a module's file (.ko, .ko.zst, .ko.gz, .ko.xz) or a folder of them, such as
+    /lib/modules/RELEASE. Files that the kernel would not take are told on standard error, and the
+    exit status is then 1.
+
+    \b
+      FILE       the file              MODULE     it unpacked, without its signature
+      TEXT ...   the seven kinds of memory, in whole pages
+      TOTAL      their sum, which a load adds to total_mod_size
+      CORE       what is left of it after init, as in /proc/modules
+      BECOMING   what one duplicate wastes that is found early (6.4 and later)
+      LOAD       what one wastes that is found late
+      BECOMING+  LOAD+   the same if the kernel unpacks the module by itself
+
+    \b
+    Examples:
+      modfs inspect --limit 10 /lib/modules/6.1.0-56-amd64
+      modfs inspect --sort load_compressed --compress zst xfs.ko kvm.ko
+    """
+    try:
+        config = Config(release=release(kernel)) if kernel else Config()
+    except ValueError as error:
+        print(f"modfs inspect: {error}", file=sys.stderr)
+        sys.exit(2)
+    rows: list[Row] = []
+    failed = False
+    for path in _progress(sorted(set(_module_files(paths)))):
+        try:
+            rows.append(_inspect(path, config, compression))
+        except OSError as error:
+            failed = True
+            print(f"modfs inspect: {path}: {error.strerror}", file=sys.stderr)
+    if key == "name":
+        rows.sort(key=lambda row: (row.name, row.path), reverse=reverse)
+    else:
+        value = next(value for number, _, value in _NUMBERS if number == key)
+        rows.sort(key=lambda row: (-(value(row) or 0), row.name), reverse=reverse)
+    (_print_json if as_json else _print_table)(rows, rows[:limit])
+    sys.exit(failed)
+
+
+def _module_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files themselves, and all modules in and below the folders."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+        for folder, _, names in os.walk(path):
+            yield from (Path(folder, name) for name in names if MODULE_FILE.fullmatch(name))
+
+
+def _inspect(path: Path, config: Config, compression: str | None) -> Row:
+    """OSError: the file cannot be read, or it is the kernel's errno, with what it logs."""
+    data = path.read_bytes()
+    packed = _UNPACKED_BY.get(path.suffix)
+    compressed = len(data) if packed else None
+    image = _image(data, replace(config, compression=packed or "none"))
+    if not packed and compression:
+        compressed = len(compress(data, compression))
+    return Row(image.name, str(path), len(data), image.len, compressed, image.layout)
+
+
+def _image(data: bytes, config: Config) -> ModuleImage:
+    """For this machine's kernel or, where that rejects it, another's."""
+    flags = MODULE_INIT_COMPRESSED_FILE if config.compression != "none" else 0
+    failure = None
+    for machine in dict.fromkeys((config.machine, *MACHINES.values())):
+        image = read_image(data, flags, replace(config, machine=machine))
+        found = image.decompress_failure or image.becoming_failure or image.layout_failure
+        if found is None:
+            return image
+        failure = failure or found
+    assert failure is not None
+    raise OSError(failure.errno, ": ".join([os.strerror(failure.errno), *failure.log]))
+
+
+def _progress(files: list[Path]) -> Iterable[Path]:
+    """A bar on the terminal while many files are read."""
+    if not sys.stderr.isatty():
+        return files
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(files, "Reading modules", console=Console(stderr=True), transient=True)
+
+
+def _sums(rows: list[Row]) -> dict[str, int | None]:
+    """Each number's sum; None where one of them is not known."""
+    sums: dict[str, int | None] = {}
+    for key, _, value in _NUMBERS:
+        values = [found for row in rows if (found := value(row)) is not None]
+        sums[key] = sum(values) if len(values) == len(rows) else None
+    return sums
+
+
+def _print_json(rows: list[Row], shown: list[Row]) -> None:
+    modules = [
+        {"name": row.name, "path": row.path} | {key: value(row) for key, _, value in _NUMBERS}
+        for row in shown
+    ]
+    print(json.dumps({"count": len(rows), "sum": _sums(rows), "modules": modules}, indent=1))
+
+
+def _print_table(rows: list[Row], shown: list[Row]) -> None:
+    """Columns, with the sums of all modules at the end; those without any number are left out."""
+    columns = [column for column in _NUMBERS if any(column[2](row) is not None for row in rows)]
+    sums = _sums(rows)
+    table = [["NAME", *(heading for _, heading, _ in columns)]]
+    for row in shown:
+        table.append([row.name, *(_cell(value(row)) for _, _, value in columns)])
+    table.append([f"{len(rows)} modules", *(_cell(sums[key]) for key, _, _ in columns)])
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    for name, *numbers in table:
+        cells = [n.rjust(width) for n, width in zip(numbers, widths[1:], strict=True)]
+        print(name.ljust(widths[0]), *cells, sep="  ")
+
+
+def _cell(value: int | None) -> str:
+    return "-" if value is None else str(value)
