@@ -102,7 +102,9 @@ def check(data: bytes, mangled: bool, keyring: Keyring | None, enforce: bool) ->
         line = "module: PKCS#7 signature info has unexpected non-zero params"
         return Verdict(length, False, Failure(errno.EBADMSG), (line,))
     end = length - _TRAILER
-    return _verify(data[: end - signature_length], data[end - signature_length : end], keyring, enforce)
+    return _verify(
+        data[: end - signature_length], data[end - signature_length : end], keyring, enforce
+    )
 
 
 def _unsigned(length: int, reason: str, enforce: bool, *log: str) -> Verdict:

@@ -26,7 +26,7 @@ from typing import Protocol
 import zstandard
 
 from loader.build import learn_build
-from loader.config import Config
+from loader.config import Build, Config
 from loader.environment import Environment
 from loader.errors import LoadError
 from loader.image import read_image
@@ -55,7 +55,7 @@ class Corpus:
     root: Path
     tree: Tree | None
     exporters: dict[str, str]
-    config: Config
+    build: Build
 
     def path(self, name: str) -> Path:
         """Where a transcript's file is. VerifyError: it is not there."""
@@ -74,11 +74,11 @@ class Corpus:
 
 
 @contextmanager
-def corpus(files: Path | None, modules: Path | None, config: Config) -> Iterator[Corpus]:
+def corpus(files: Path | None, modules: Path | None) -> Iterator[Corpus]:
     """Both archives or folders in one temporary folder, removed at the end.
 
     What the kernel was built for (vermagic, sizeof(struct module), ...) is learned from the
-    modules themselves, as far as ``config`` does not say.
+    modules themselves.
     """
     with tempfile.TemporaryDirectory(prefix="modfs-verify-") as name:
         root = Path(name)
@@ -94,9 +94,7 @@ def corpus(files: Path | None, modules: Path | None, config: Config) -> Iterator
                     shutil.copy(beside, root / "modules" / index)
             tree = Tree.open(root / "modules")
         contents = [path.read_bytes() for path in sorted(root.rglob("*.ko")) if path.is_file()]
-        if config.build.vermagic is None:
-            config = replace(config, build=learn_build(contents))
-        yield Corpus(root, tree, _exporters(root / "files", config), config)
+        yield Corpus(root, tree, _exporters(root / "files"), learn_build(contents))
 
 
 def _unpack(source: Path, target: Path) -> None:
@@ -126,13 +124,13 @@ def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Pat
     path.write_bytes(content.read() if content else b"")
 
 
-def _exporters(folder: Path, config: Config) -> dict[str, str]:
+def _exporters(folder: Path) -> dict[str, str]:
     """Symbol -> module, from the files themselves: no index lists those made for a test."""
     found: dict[str, str] = {}
     paths = sorted(folder.glob("*.ko")) if folder.is_dir() else ()
     for path in paths:
         if path.stat().st_size:
-            image = read_image(path.read_bytes(), 0, config)
+            image = read_image(path.read_bytes(), 0, Config())
             if not image.becoming_failure:
                 found.update({export.name: image.name for export in image.contents.exports})
     return found
@@ -364,11 +362,13 @@ def sums(path: str, text: str) -> object:
 def verify(
     transcript: Transcript,
     corpus: Corpus,
-    environment: Environment | None,
+    config: Config,
+    environment: Environment | None = None,
     through_mount: Callable[[Live], AbstractContextManager[Kernel]] | None = None,
 ) -> Report:
-    """Replay one transcript on a fresh engine with the settings of ``corpus.config``."""
-    config = corpus.config
+    """Replay one transcript on a fresh engine of this ``config``, built as its modules say."""
+    if config.build == Build():
+        config = replace(config, build=corpus.build)
     if config.keyring is None:
         config = replace(config, keyring=AssumedKeyring())
     live = Live(config, tree=corpus.tree, environment=environment)

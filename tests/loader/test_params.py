@@ -1,0 +1,114 @@
+"""Parameters by the rules of kernel/params.c and lib/kstrtox.c."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from loader.params import Parameter, arguments, parse_args
+
+TYPES = "byte short ushort int uint long ulong ullong hexint charp bool bint invbool".split()
+KNOWN = {name: Parameter(name, name) for name in TYPES}
+KNOWN["list"] = Parameter("list", "array of int", 3)
+KNOWN["names"] = Parameter("names", "array of charp")
+KNOWN["own"] = Parameter("own", "some_type_of_the_module")
+
+
+def value(text: str) -> str:
+    parsed = parse_args("m", text, KNOWN)
+    assert (parsed.errno, parsed.log) == (0, ())
+    return parsed.values[text.partition("=")[0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("byte=255", "255"),
+        ("int=-2147483648", "-2147483648"),
+        ("int=+7", "7"),
+        ("int=0x1F", "31"),
+        ("int=010", "8"),
+        ("int=5\n", "5"),
+        ("uint=4294967295", "4294967295"),
+        ("ulong=18446744073709551615", "18446744073709551615"),
+        ("hexint=255", "0x0000ff"),
+        ("bool", "Y"),
+        ("bool=off", "N"),
+        ("bool=true", "Y"),
+        ("invbool=n", "N"),
+        ("bint=y", "1"),
+        ("list=1,2,3", "1,2,3"),
+        ("names=a,b,c,d", "a,b,c,d"),
+        ('charp="two words"', "two words"),
+        ("charp=", ""),
+        ("own=anything", "anything"),
+    ],
+)
+def test_values(text: str, shown: str) -> None:
+    assert value(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("byte=256", errno.ERANGE),
+        ("byte=-1", errno.EINVAL),
+        ("short=32768", errno.ERANGE),
+        ("int=2147483648", errno.ERANGE),
+        ("int=", errno.EINVAL),
+        ("int", errno.EINVAL),
+        ("int=12x", errno.EINVAL),
+        ("int=09", errno.EINVAL),
+        ("ulong=18446744073709551616", errno.ERANGE),
+        ("bool=2", errno.EINVAL),
+        ("bool=o", errno.EINVAL),
+        ("list=1,2,3,4", errno.EINVAL),
+        ("list=1,,3", errno.EINVAL),
+        ("charp=" + "x" * 1025, errno.ENOSPC),
+        ("charp", errno.EINVAL),
+    ],
+)
+def test_bad_values(text: str, number: int) -> None:
+    parsed = parse_args("m", text, KNOWN)
+    assert parsed.errno == number
+    assert parsed.log[-1].startswith("m: `")
+
+
+def test_all_bad_values_are_logged_and_the_last_errno_counts() -> None:
+    parsed = parse_args("m", "int=x bool=Y byte=300", KNOWN)
+    assert parsed.errno == errno.ERANGE
+    assert parsed.values == {"bool": "Y"}
+    assert parsed.log == (
+        "m: `x' invalid for parameter `int'",
+        "m: `300' invalid for parameter `byte'",
+    )
+
+
+def test_unknown_names_are_ignored() -> None:
+    parsed = parse_args("m", "nosuch=1 async_probe dyndbg=+p", KNOWN)
+    assert parsed == ({}, 0, ("m: unknown parameter 'nosuch' ignored",))
+
+
+def test_dashes_in_names() -> None:
+    known = {"a_b": Parameter("a_b", "int")}
+    assert parse_args("m", "a-b=1", known).values == {"a_b": "1"}
+
+
+def test_after_two_dashes() -> None:
+    parsed = parse_args("m", "int=1 -- int=2 x", KNOWN)
+    assert parsed.values == {"int": "1"}
+    assert parsed.log == ("m: parameters 'int=2 x' after `--' ignored",)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('a="b c" d', [("a", "b c"), ("d", None)]),
+        ('"a=b c" d', [("a", "b c"), ("d", None)]),
+        ("  a = b", [("a", None), ("=", None), ("b", None)]),
+        ('a="b', [("a", "b")]),
+        ("a=b=c", [("a", "b=c")]),
+    ],
+)
+def test_arguments(text: str, found: list[tuple[str, str | None]]) -> None:
+    assert [(name, value) for name, value, _ in arguments(text)] == found

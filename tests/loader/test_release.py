@@ -1,0 +1,53 @@
+"""Releases differ as behaviour.md tells."""
+
+from __future__ import annotations
+
+import pytest
+from loader.release import CHANGES, FEATURES, RELEASES, Release, release
+
+
+def test_each_change_is_a_field() -> None:
+    fields = set(Release.__dataclass_fields__) - {"name"}
+    assert {field for _, field, _ in CHANGES} == fields
+    assert set(FEATURES.values()) <= fields
+
+
+@pytest.mark.parametrize(
+    ("uname", "row"),
+    [
+        ("6.4", "6.4"),
+        ("6.7.12", "6.6"),
+        ("6.12.117-1-amd64", "6.12"),
+        ("6.17.0-rc3", "6.15"),
+        ("7.0.1", "6.18"),
+        ("7.12", "7.1"),
+    ],
+)
+def test_a_full_name_picks_the_nearest_below(uname: str, row: str) -> None:
+    assert release(uname).name == row
+
+
+@pytest.mark.parametrize("name", ["6.3.9", "5.10", "six", "", "6"])
+def test_not_a_release(name: str) -> None:
+    with pytest.raises(ValueError, match=r"6\.4|not a kernel release"):
+        release(name)
+
+
+def test_what_came_when() -> None:
+    """behaviour.md sections 2 and 3."""
+    by_name = {name: release(name) for name in RELEASES}
+    assert by_name["6.4"].early_check and not by_name["6.4"].idempotent
+    assert by_name["6.5"].idempotent and not by_name["6.5"].idempotent_wait_interruptible
+    assert by_name["6.11"].idempotent_wait_interruptible
+    assert not by_name["6.12"].symbol_names_checked and by_name["6.13"].symbol_names_checked
+    assert not by_name["6.13"].extended_modversions and by_name["6.14"].extended_modversions
+    assert not by_name["6.15"].static_call_sites_ro and by_name["6.18"].static_call_sites_ro
+    assert not by_name["6.18"].init_eexist_is_ebusy and by_name["7.1"].init_eexist_is_ebusy
+
+
+def test_features_can_be_taken_away() -> None:
+    bare = release("6.12", ("idempotent", "early-check"))
+    assert not bare.idempotent and not bare.early_check
+    assert bare.idempotent_wait_interruptible
+    with pytest.raises(ValueError, match="known are idempotent, early-check"):
+        release("6.12", ("speed",))

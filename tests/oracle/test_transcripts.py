@@ -1,0 +1,92 @@
+"""Every step of every recording, asked of the engine; and the log that the kernel wrote."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from loader.config import Config
+from loader.environment import Environment
+from loader.live import Live
+from loader.signature import Keyring
+from modfs.transcript import Call, Cat, Transcript
+from modfs.verify import Corpus, Direct, replay, settings, sums, verify
+
+DATA = Path(__file__).parent / "data"
+TRANSCRIPTS = sorted((DATA / "transcripts").glob("*/*.jsonl"))
+IDS = [f"{path.parent.name}/{path.stem}" for path in TRANSCRIPTS]
+
+# What the init routines of real modules print, and the stack trace of a suspicious result: not the
+# loader's words.
+_NOT_OURS = re.compile(
+    r"Linux agpgart|hid: raw HID|\d+ \d+$|tun: Universal|null_blk: (disk|module)|Key type"
+    r"|Tainted: |Hardware name: |Call Trace:| </?TASK>| [\w.]+\+0x|RIP: |Code: |R[A-Z0-9]{2}: "
+)
+
+
+def test_there_are_fourteen() -> None:
+    assert len(TRANSCRIPTS) == 14
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=IDS)
+def test_transcript(
+    path: Path, recorded: Corpus, init_routines: Environment, keyring: Keyring
+) -> None:
+    transcript = Transcript.load(path)
+    config = settings(transcript, Config(keyring=keyring))
+    report = verify(transcript, recorded, config, init_routines)
+    assert report.differences == []
+    assert report.agreed == len(transcript.steps)
+    # Only where duplicates divide by chance may sums stand in for texts.
+    assert not report.by_sums or path.parent.name == "early-check"
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=IDS)
+def test_kernel_log(
+    path: Path, recorded: Corpus, init_routines: Environment, keyring: Keyring
+) -> None:
+    transcript = Transcript.load(path)
+    config = replace(settings(transcript, Config(keyring=keyring)), build=recorded.build)
+    live = Live(config, tree=recorded.tree, environment=init_routines)
+    live.kernel.exporter = recorded.exporter
+    engine = Direct(live)
+    replay(transcript, engine, engine, recorded)
+    lines = path.with_suffix(".kmsg").read_text().splitlines()
+    assert live.kmsg().splitlines() == [line for line in lines if not _NOT_OURS.match(line)]
+
+
+def test_without_a_key_no_agreement_is_claimed(
+    recorded: Corpus, init_routines: Environment
+) -> None:
+    transcript = Transcript.load(DATA / "transcripts/linux-6.12/malformed_a.jsonl")
+    report = verify(transcript, recorded, settings(transcript, Config()), init_routines)
+    assert report.differences == []
+    assert report.need_key == 1
+    assert report.agreed == len(transcript.steps) - 1
+
+
+def test_a_wrong_result_is_reported(recorded: Corpus) -> None:
+    right = Call("finit_module", "files/ok_a.ko", {"OK": 1}, deltas=(20480, 8192))
+    wrong = Call("finit_module", "files/ok_a.ko", {"OK": 1})
+    smaller = Call("finit_module", "files/ok_b.ko", {"OK": 1}, deltas=(4096, 0))
+    text = Cat("failed_becoming", "7\n")
+    missing = Cat("nothing_of_that_name", "")
+    transcript = Transcript(Path("t"), "6.12", (), "zstd", (right, wrong, smaller, text, missing))
+    report = verify(transcript, recorded, Config())
+    assert report.agreed == 1
+    result, sizes, line, absent = report.differences
+    assert "EEXIST instead of OK" in result
+    assert "sizes grew by (20480, 8192) instead of (4096, 0) bytes" in sizes
+    assert "-7" in line and "+1" in line
+    assert "no such file" in absent
+
+
+def test_sums_forget_only_what_chance_decides() -> None:
+    path = DATA / "transcripts/early-check/race.jsonl"
+    texts = [s.text for s in Transcript.load(path).steps if isinstance(s, Cat)]
+    text = next(t for t in texts if "Becoming & Load" in t)
+    assert sums("stats", text) == sums("stats", text.replace("Becoming & Load", "       Becoming"))
+    assert sums("stats", text) != sums("stats", text.replace("ever loaded\t1", "ever loaded\t3"))
+    assert sums("/proc/modules", "x") is None
