@@ -211,10 +211,10 @@ class _Builder:
             _FUNCTION,
             optional=True,
         )
-        exit = self.section(".exit.text", code * spec.has_exit, _TEXT, _FUNCTION, optional=True)
+        after = self.section(".exit.text", code * spec.has_exit, _TEXT, _FUNCTION, optional=True)
         return (
             self.function("init_module", init) if spec.has_init else None,
-            self.function("cleanup_module", exit) if spec.has_exit else None,
+            self.function("cleanup_module", after) if spec.has_exit else None,
         )
 
     def exports(self, kind: str, names: Sequence[str], functions: Mapping[str, Symbol]) -> None:
@@ -228,12 +228,15 @@ class _Builder:
         for number, name in enumerate(sorted(names)):
             end = len(self.strings.data)
             self.strings.data += name.encode() + b"\0\0"
-            string = self.symbol(f"__kstrtab_{name}", self.strings, end)
-            namespace = self.symbol(f"__kstrtabns_{name}", self.strings, end + len(name) + 1)
+            entry = (
+                functions[name],
+                self.symbol(f"__kstrtab_{name}", self.strings, end),
+                self.symbol(f"__kstrtabns_{name}", self.strings, end + len(name) + 1),
+            )
             self.symbol(f"__ksymtab_{name}", table, number * size)
             table.relocations += [
                 Relocation(number * size + 4 * field, self.machine.relative, target)
-                for field, target in enumerate((functions[name], string, namespace))
+                for field, target in enumerate(entry)
             ]
         if self.spec.versions:
             versions = b"".join(symbol_crc(name).to_bytes(4, "little") for name in sorted(names))
@@ -314,14 +317,15 @@ class _Builder:
         data = b"".join(struct.pack("<Q56s", crc, name.encode()) for name, crc in crcs.items())
         self.section("__versions", data, _RODATA, 32)
 
-    def fill_this_module(self, init: Symbol | None, exit: Symbol | None) -> None:
+    def fill_this_module(self, init_module: Symbol | None, cleanup_module: Symbol | None) -> None:
         """struct module: its name, and the addresses of the two functions."""
         size = self.spec.struct_module_size
         name = self.spec.module_name.encode()
         self.this_module.data = (bytes(_NAME_OFFSET) + name).ljust(size, b"\0")
-        for offset, symbol in ((_INIT_OFFSET, init), (size - _EXIT_FROM_END, exit)):
-            if symbol is not None:
-                relocation = Relocation(offset, self.machine.absolute, symbol)
+        end = size - _EXIT_FROM_END
+        for offset, function in ((_INIT_OFFSET, init_module), (end, cleanup_module)):
+            if function is not None:
+                relocation = Relocation(offset, self.machine.absolute, function)
                 self.this_module.relocations.append(relocation)
         self.sections.append(self.this_module)
 

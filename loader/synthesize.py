@@ -177,9 +177,9 @@ class ModuleSpec:
             raise ValueError(f"{self.name}: {problem}")
 
     def _problems(self) -> Iterator[str]:
-        for field in _SIZE_FIELDS:
-            if getattr(self, field) < 0:
-                yield f"{field} is negative"
+        for field in fields(self):
+            if field.type == "int" and getattr(self, field.name) < 0:
+                yield f"{field.name} is negative"
         if self.machine not in MACHINES:
             yield f"no machine {self.machine!r}; there are {', '.join(MACHINES)}"
         if self.struct_module_size < LEAST_STRUCT_MODULE:
@@ -209,12 +209,12 @@ class ModuleSpec:
         file_bytes: int | None = None,
         **fields: Any,
     ) -> ModuleSpec:
-        """The module whose load adds ``total_size`` to total_mod_size, ``text_size`` to
+        """The module whose load adds ``total_size`` to total_mod_size and ``text_size`` to
         total_text_size, and whose file is ``file_bytes`` long.
 
-        Sizes are bytes, the first two whole pages. ``fields`` are any others of ModuleSpec; what
-        is missing goes to .text, then to .rodata as far as the file has room, then to .bss, which
-        takes none. ValueError where it cannot be, with the least or nearest that can.
+        Sizes are bytes, the first two whole pages. ``fields`` are any others of ModuleSpec. What
+        these leave goes to .text and to .rodata; as far as the file has no room, to .bss, which
+        takes none. ValueError where it cannot be, with the least that can.
         """
         base = cls(name, **fields)
         least = base.layout()
@@ -288,20 +288,6 @@ class ModuleSpec:
         elf = ElfModule(self.build(), MACHINES[self.machine].number)
         elf.cache_indices(self.struct_module_size)
         return layout(elf, running or release())
-
-
-_SIZE_FIELDS = (
-    "text",
-    "init_text",
-    "rodata",
-    "init_rodata",
-    "data",
-    "init_data",
-    "ro_after_init",
-    "bss",
-    "percpu",
-    "symbols",
-)
 
 
 # -- from TOML and JSON ---------------------------------------------------------------------------
@@ -500,7 +486,8 @@ def write_tree(
 
     Written are the modules' files and, as text, depmod's indexes. ``compression`` is that of all
     files (see `compress`); ``builtin`` are only listed, as parts of the kernel. Files that are
-    there are replaced, others stay. OSError; ValueError before anything is written.
+    there are replaced, others stay. OSError; ValueError as of `linked`, for a circle of
+    dependencies, and for a module that cannot be as short as its ``file_bytes``.
     """
     root = Path(root)
     modules = linked(specs)

@@ -32,7 +32,7 @@ MODULE_FILE = re.compile(r"(?s)[^/]+\.ko(?:\.zst|\.gz|\.xz)?")
 """What the name of a module's file looks like."""
 
 _WILDCARD = re.compile(r"[*?\[]")
-_WILD_PART = re.compile(r"[*?]|\[[^\]]*\]?")
+_WILD_PART = re.compile(r"[*?]|\[!?\]?[^\]]*\]?")
 
 
 def canonical(name: str) -> str:
@@ -230,18 +230,20 @@ class Tree:
         probe(canonical(name), True)
         return tuple(probes.values())
 
-    def _lines(self, index: str) -> list[str]:
+    def _text(self, index: str) -> str | None:
         try:
-            return (self.root / index).read_text("utf-8", "surrogateescape").split("\n")
+            return (self.root / index).read_text("utf-8", "surrogateescape")
         except FileNotFoundError:
-            return []
+            return None
+
+    def _lines(self, index: str) -> list[str]:
+        return (self._text(index) or "").split("\n")
 
     def _read_dep(self) -> dict[str, _Dep]:
-        found: dict[str, _Dep] = {}
-        try:
-            text = (self.root / "modules.dep").read_text("utf-8", "surrogateescape")
-        except FileNotFoundError:
+        text = self._text("modules.dep")
+        if text is None:
             return self._scan()
+        found: dict[str, _Dep] = {}
         for line in text.split("\n"):
             path, colon, needs = line.partition(":")
             path = path.strip()
@@ -332,7 +334,7 @@ class Tree:
     def _read_builtin_aliases(self) -> _Aliases:
         """modules.builtin.modinfo: NUL-terminated `NAME.KEY=VALUE` strings."""
         aliases = _Aliases()
-        for entry in "\n".join(self._lines("modules.builtin.modinfo")).split("\0"):
+        for entry in (self._text("modules.builtin.modinfo") or "").split("\0"):
             key, equals, value = entry.partition("=")
             name, _, field = key.partition(".")
             if equals and field == "alias" and value:
