@@ -26,8 +26,9 @@ def learn_build(modules: Iterable[bytes]) -> Build:
         elf = _elf(data)
         if elf is None:
             continue
-        sizes[elf.sections[elf.index_mod].sh_size] += 1
-        magics.update(elf.modinfo.get("vermagic", [])[:1])
+        sizes[elf.sh_size[elf.index_mod]] += 1
+        if magic := elf.tag("vermagic"):
+            magics[magic] += 1
         crc = (versions(elf) or {}).get("module_layout")
         if crc is not None:
             crcs[crc] += 1
@@ -39,7 +40,7 @@ def _elf(data: bytes) -> ElfModule | None:
     if machine not in (EM_X86_64, *MACHINES.values()):
         return None
     try:
-        elf = ElfModule(data[: module_length(data)], machine)
+        elf = ElfModule(data, machine, module_length(data))
         elf.cache_indices(None)
     except ElfError:
         return None

@@ -4,7 +4,7 @@ Mirrors elf_validity_cache_copy (kernel/module/main.c; split into these checks i
 since 5.12 but for their messages). The kernel reads the file as 64-bit little-endian whatever its
 header says of class and byte order, and what it does not check it does not look at: a general ELF
 library would refuse files that the kernel loads and load files that it refuses. So the tables are
-decoded here, each in one sweep; the numbers come from pyelftools' tables of constants.
+decoded here, a column at a time; the numbers come from pyelftools' tables of constants.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterator
+from operator import add
 from typing import NamedTuple
 
 from elftools.elf.constants import SH_FLAGS, SHN_INDICES
@@ -30,31 +31,15 @@ ET_REL = 1
 STB_WEAK = 2
 
 _EHDR = struct.Struct("<4s12xHHIQQQIHHHHHH")  # Elf64_Ehdr
-_SHDR = struct.Struct("<IIQQQQIIQQ")  # Elf64_Shdr
 EHDR_SIZE = _EHDR.size
+_SHDR_SIZE = 64  # bytes: Elf64_Shdr
 SYM_SIZE = 24  # bytes: Elf64_Sym
-_SYM_NAME_SHNDX = struct.Struct("<I2xH16x")
 _SYM = struct.Struct("<IBBHQQ")
 
 THIS_MODULE = ".gnu.linkonce.this_module"
 _NAME_OFFSET = 24  # bytes into struct module: state, list head, then the name
 MODULE_NAME_LEN = 56  # bytes, with the NUL
 NO_NAME = "(missing .modinfo section or name field)"
-
-
-class Section(NamedTuple):
-    """One Elf64_Shdr, its fields named as in the specification."""
-
-    sh_name: int
-    sh_type: int
-    sh_flags: int
-    sh_addr: int
-    sh_offset: int
-    sh_size: int
-    sh_link: int
-    sh_info: int
-    sh_addralign: int
-    sh_entsize: int
 
 
 class Symbol(NamedTuple):
@@ -77,23 +62,25 @@ class ElfError(Exception):
 class ElfModule:
     """A file that passed the kernel's checks, with the indices that they found.
 
-    ``index_*`` are section numbers, 0 for none. ``modinfo`` is each .modinfo tag's values in order.
+    ``sh_*`` are the columns of the section header table, named as in the specification: the flags
+    of section 3 are ``sh_flags[3]``. ``index_*`` are section numbers, 0 for none. Positions are in
+    bytes from the start of ``data``, of which the first ``size`` bytes are the module.
     """
 
-    def __init__(self, data: bytes, machine: int) -> None:
+    def __init__(self, data: bytes, machine: int, size: int | None = None) -> None:
         """Check ``data``; ``machine`` is the e_machine that this kernel runs.
 
         ElfError: the first check that fails, in the kernel's order.
         """
         self.data = data
+        self.size = len(data) if size is None else size
         self.machine = machine
-        self.sections = _section_headers(data, machine)
-        self.names, self._names = _section_names(data, self.sections)
+        self._cache_sechdrs()
+        self._cache_secstrings()
         self.index_info = self._unique(".modinfo")
         if self.index_info < 0:
             raise ElfError("Only one .modinfo section must exist.")
-        self.modinfo = self._modinfo()
-        self.modinfo_name = self.modinfo.get("name", [""])[0]
+        self.modinfo_name = self.tag("name") or ""
 
     def cache_indices(self, struct_module_size: int | None) -> None:
         """The checks that need the kernel's own build: this_module, symbols, strings.
@@ -106,42 +93,140 @@ class ElfModule:
         self.index_vers = self.find("__versions")
         self.index_pcpu = self.find(".data..percpu")
 
+    # -- the header and its tables ----------------------------------------------------------------
+
+    def _cache_sechdrs(self) -> None:
+        """elf_validity_ehdr and elf_validity_cache_sechdrs."""
+        data, size = self.data, self.size
+        if size < EHDR_SIZE:
+            raise ElfError(f"Invalid ELF header len {size}")
+        header = _EHDR.unpack_from(data)
+        magic, e_type, e_machine = header[0], header[1], header[2]
+        e_shoff, e_shentsize, e_shnum, self.e_shstrndx = header[6], *header[11:14]
+        if magic != b"\x7fELF":
+            raise ElfError("Invalid ELF header magic: != \x7fELF")
+        if e_type != ET_REL:
+            raise ElfError(f"Invalid ELF header type: {e_type} != {ET_REL}")
+        if e_machine != self.machine:
+            raise ElfError(f"Invalid architecture in ELF header: {e_machine}")
+        if e_shentsize != _SHDR_SIZE:
+            raise ElfError("Invalid ELF section header size")
+        if e_shoff >= size or e_shnum * _SHDR_SIZE > size - e_shoff:
+            raise ElfError("Invalid ELF section header overflow")
+        # With e_shnum 0 the kernel still looks at section 0, wherever that is.
+        table = data[e_shoff : e_shoff + max(e_shnum, 1) * _SHDR_SIZE].ljust(_SHDR_SIZE, b"\0")
+        words, longs = memoryview(table).cast("I"), memoryview(table).cast("Q")
+        if words[1] or longs[4] or longs[2]:
+            raise ElfError(
+                f"ELF Spec violation: section 0 type({_signed(words[1])})!=SH_NULL or non-zero len"
+                " or addr"
+            )
+        self.e_shnum = e_shnum
+        self.sh_name, self.sh_type = words[0::16].tolist(), words[1::16].tolist()
+        self.sh_flags, self.sh_offset = longs[1::8].tolist(), longs[3::8].tolist()
+        self.sh_size, self.sh_addralign = longs[4::8].tolist(), longs[6::8].tolist()
+        self.sh_link, self.sh_info = words[10::16].tolist(), words[11::16].tolist()
+        self._check_section_ends()
+
+    def _check_section_ends(self) -> None:
+        """validate_section_offset: all that has content lies inside the file."""
+        if max(map(add, self.sh_offset, self.sh_size)) <= self.size:
+            return
+        for index in range(1, self.e_shnum):
+            kind, end = self.sh_type[index], self.sh_offset[index] + self.sh_size[index]
+            if end > self.size and kind not in (SHT_NULL, SHT_NOBITS):
+                raise ElfError(f"Invalid ELF section in module (section {index} type {kind})")
+
+    def _cache_secstrings(self) -> None:
+        """elf_validity_cache_secstrings: the table of section names."""
+        index, count = self.e_shstrndx, self.e_shnum
+        if index == 0 or index >= count:
+            raise ElfError(
+                f"Invalid ELF section name index: {index} || e_shstrndx ({index}) >= e_shnum"
+                f" ({count})"
+            )
+        if self.sh_type[index] != SHT_STRTAB:
+            raise ElfError(f"Invalid ELF section name table type: {self.sh_type[index]}")
+        size = self.sh_size[index]
+        if size == 0:
+            raise ElfError("empty section name table")
+        self._names = self.data[self.sh_offset[index] : self.sh_offset[index] + size]
+        if self._names[-1]:
+            raise ElfError("ELF Spec violation: section name table isn't null terminated")
+        if max(self.sh_name) < size:
+            return
+        for number, (name, kind) in enumerate(zip(self.sh_name, self.sh_type, strict=True)):
+            if name >= size and kind != SHT_NULL:
+                problem = f"Invalid ELF section name in module (section {number} type {kind})"
+                raise ElfError(problem)
+
     # -- sections ---------------------------------------------------------------------------------
+
+    def name(self, index: int) -> str:
+        """The name of one section."""
+        start = self.sh_name[index]
+        return self._names[start:].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+    def name_starts_with(self, index: int, start: bytes) -> bool:
+        """Does the section's name begin so?"""
+        return self._names.startswith(start, self.sh_name[index])
+
+    def named(self, name: str) -> list[int]:
+        """Sections of that name, in order.
+
+        The table is searched for the name, then the headers for where it stands: most names are in
+        no module. A name may be the end of a longer one.
+        """
+        wanted = name.encode() + b"\0"
+        found: list[int] = []
+        position = self._names.find(wanted)
+        while position >= 0:
+            found += [i for i, start in enumerate(self.sh_name) if start == position and i]
+            position = self._names.find(wanted, position + 1)
+        found.sort()
+        return found
 
     def find(self, name: str) -> int:
         """The first allocated section of that name, 0 if there is none (find_sec)."""
         for index in self.named(name):
-            if self.sections[index].sh_flags & SHF_ALLOC:
+            if self.sh_flags[index] & SHF_ALLOC:
                 return index
         return 0
 
     def content(self, index: int) -> bytes:
         """The bytes of a section; empty for one without content in the file."""
-        section = self.sections[index]
-        if section.sh_type in (SHT_NULL, SHT_NOBITS):
+        if self.sh_type[index] in (SHT_NULL, SHT_NOBITS):
             return b""
-        return self.data[section.sh_offset : section.sh_offset + section.sh_size]
-
-    def named(self, name: str) -> Iterator[int]:
-        """Sections of that name, in order. Most names are in no module: the table tells at once."""
-        wanted = name.encode()
-        if wanted + b"\0" in self._names:
-            for index, found in enumerate(self.names):
-                if index and found == wanted:
-                    yield index
+        start = self.sh_offset[index]
+        return self.data[start : start + self.sh_size[index]]
 
     def _unique(self, name: str) -> int:
         """find_any_unique_sec: its index, 0 if absent, negative if there are several."""
-        found = list(self.named(name))
+        found = self.named(name)
         return found[0] if len(found) == 1 else -len(found)
 
     # -- .modinfo ---------------------------------------------------------------------------------
 
-    def _modinfo(self) -> dict[str, list[str]]:
+    def tag(self, name: str) -> str | None:
+        """The first value of a .modinfo tag, None if it is not there (get_modinfo)."""
+        start = self.sh_offset[self.index_info]
+        end = start + self.sh_size[self.index_info]
+        wanted = name.encode() + b"="
+        if self.data.startswith(wanted, start, end):
+            found = start + len(wanted)
+        else:
+            found = self.data.find(b"\0" + wanted, start, end) + len(wanted) + 1
+            if found <= start:
+                return None
+        return self.data[found:end].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+    @property
+    def modinfo(self) -> dict[str, list[str]]:
+        """Each .modinfo tag's values, in order."""
         tags: dict[str, list[str]] = {}
         if self.index_info:
-            section = self.sections[self.index_info]
-            content = self.data[section.sh_offset : section.sh_offset + section.sh_size]
+            start = self.sh_offset[self.index_info]
+            content = self.data[start : start + self.sh_size[self.index_info]]
             for entry in content.decode("utf-8", "surrogateescape").split("\0"):
                 tag, equals, value = entry.partition("=")
                 if equals:
@@ -155,12 +240,11 @@ class ElfModule:
         index = self._unique(THIS_MODULE)
         if index <= 0:
             raise ElfError(f"{label}: Exactly one {THIS_MODULE} section must exist.")
-        section = self.sections[index]
-        if section.sh_type == SHT_NOBITS:
+        if self.sh_type[index] == SHT_NOBITS:
             raise ElfError(f"{label}: {THIS_MODULE} section must have a size set")
-        if not section.sh_flags & SHF_ALLOC:
+        if not self.sh_flags[index] & SHF_ALLOC:
             raise ElfError(f"{label}: {THIS_MODULE} must occupy memory during process execution")
-        if size is not None and section.sh_size != size:
+        if size is not None and self.sh_size[index] != size:
             raise ElfError(
                 f"{label}: {THIS_MODULE} section size must match the kernel's built struct module"
                 " size at run time"
@@ -168,35 +252,32 @@ class ElfModule:
         return index
 
     def _symbol_table(self) -> int:
-        tables = [i for i, s in enumerate(self.sections) if i and s[1] == SHT_SYMTAB]
-        if len(tables) != 1:
+        if self.sh_type.count(SHT_SYMTAB) != 1:
             raise ElfError(f"{self.modinfo_name or NO_NAME}: module has no symbols (stripped?)")
-        return tables[0]
+        return self.sh_type.index(SHT_SYMTAB)
 
     def _symbol_strings(self) -> int:
-        index, count = self.sections[self.index_sym].sh_link, len(self.sections)
+        index, count = self.sh_link[self.index_sym], self.e_shnum
         if index == 0 or index >= count:
-            shown = index if index < 1 << 31 else index - (1 << 32)
+            shown = _signed(index)
             raise ElfError(
                 f"Invalid ELF sh_link!=SHN_UNDEF({shown}) or (sh_link({shown}) >="
                 f" hdr->e_shnum({count})"
             )
-        section = self.sections[index]
-        if section.sh_type != SHT_STRTAB:
-            raise ElfError(f"Invalid ELF symbol string table type: {section.sh_type}")
+        if self.sh_type[index] != SHT_STRTAB:
+            raise ElfError(f"Invalid ELF symbol string table type: {self.sh_type[index]}")
         return index
 
     def check_symbol_names(self) -> None:
         """elf_validity_cache_strtab (6.13 and later): every symbol's name inside the strings."""
-        section = self.sections[self.index_str]
         strings = self.content(self.index_str)
-        if section.sh_size == 0:
+        if not strings:
             raise ElfError("empty symbol string table")
-        if strings[:1] != b"\0":
+        if strings[0]:
             raise ElfError("symbol string table missing leading NUL")
-        if strings[-1:] != b"\0":
+        if strings[-1]:
             raise ElfError("symbol string table isn't NUL terminated")
-        if any(name >= section.sh_size for name, _ in self.symbol_names_and_sections()):
+        if max(self.symbol_columns()[0], default=0) >= len(strings):
             raise ElfError("symbol name out of bounds in string table")
 
     # -- symbols ----------------------------------------------------------------------------------
@@ -204,7 +285,7 @@ class ElfModule:
     @property
     def module_name(self) -> str:
         """The name in struct module; that of .modinfo where the structure holds none."""
-        start = self.sections[self.index_mod].sh_offset + _NAME_OFFSET
+        start = self.sh_offset[self.index_mod] + _NAME_OFFSET
         name = self.data[start : start + MODULE_NAME_LEN].split(b"\0", 1)[0]
         return name.decode("utf-8", "surrogateescape") or self.modinfo_name
 
@@ -215,19 +296,20 @@ class ElfModule:
 
     def symbol_count(self) -> int:
         """Whole entries in the symbol table."""
-        return self.sections[self.index_sym].sh_size // SYM_SIZE
+        return self.sh_size[self.index_sym] // SYM_SIZE
 
-    def _symbol_table_bytes(self) -> bytes:
-        start = self.sections[self.index_sym].sh_offset
-        return self.data[start : start + self.symbol_count() * SYM_SIZE]
+    def _symbol_table_bytes(self) -> memoryview:
+        start = self.sh_offset[self.index_sym]
+        return memoryview(self.data)[start : start + self.symbol_count() * SYM_SIZE]
 
-    def symbol_names_and_sections(self) -> Iterator[tuple[int, int]]:
-        """(st_name, st_shndx) of every symbol: all that the layout needs."""
-        return _SYM_NAME_SHNDX.iter_unpack(self._symbol_table_bytes())
+    def symbol_columns(self) -> tuple[list[int], list[int]]:
+        """st_name and st_shndx of every symbol: all that the layout needs."""
+        table = self._symbol_table_bytes()
+        return table.cast("I")[0::6].tolist(), table.cast("H")[3::12].tolist()
 
     def string(self, st_name: int) -> str:
         """A symbol's name; like the kernel's strlen it may run past the string table."""
-        start = self.sections[self.index_str].sh_offset + st_name
+        start = self.sh_offset[self.index_str] + st_name
         end = self.data.find(b"\0", start)
         return self.data[start : end if end >= 0 else None].decode("utf-8", "surrogateescape")
 
@@ -237,63 +319,6 @@ class ElfModule:
             yield Symbol(self.string(name), info, shndx, value)
 
 
-def _section_headers(data: bytes, machine: int) -> list[Section]:
-    """elf_validity_ehdr and elf_validity_cache_sechdrs."""
-    size = len(data)
-    if size < EHDR_SIZE:
-        raise ElfError(f"Invalid ELF header len {size}")
-    header = _EHDR.unpack_from(data)
-    magic, e_type, e_machine = header[0], header[1], header[2]
-    e_shoff, e_shentsize, e_shnum = header[6], header[11], header[12]
-    if magic != b"\x7fELF":
-        raise ElfError("Invalid ELF header magic: != \x7fELF")
-    if e_type != ET_REL:
-        raise ElfError(f"Invalid ELF header type: {e_type} != {ET_REL}")
-    if e_machine != machine:
-        raise ElfError(f"Invalid architecture in ELF header: {e_machine}")
-    if e_shentsize != _SHDR.size:
-        raise ElfError("Invalid ELF section header size")
-    if e_shoff >= size or e_shnum * _SHDR.size > size - e_shoff:
-        raise ElfError("Invalid ELF section header overflow")
-    table = data[e_shoff : e_shoff + max(e_shnum, 1) * _SHDR.size]
-    # With e_shnum 0 the kernel still looks at section 0, wherever that is.
-    table = table.ljust(_SHDR.size, b"\0")
-    sections = [Section._make(fields) for fields in _SHDR.iter_unpack(table)]
-    first = sections[0]
-    if first.sh_type or first.sh_size or first.sh_addr:
-        shown = first.sh_type if first.sh_type < 1 << 31 else first.sh_type - (1 << 32)
-        raise ElfError(
-            f"ELF Spec violation: section 0 type({shown})!=SH_NULL or non-zero len or addr"
-        )
-    del sections[e_shnum:]
-    for index, (_, sh_type, _, _, offset, length, *_) in enumerate(sections):
-        if offset + length > size and index and sh_type not in (SHT_NULL, SHT_NOBITS):
-            raise ElfError(f"Invalid ELF section in module (section {index} type {sh_type})")
-    return sections
-
-
-def _section_names(data: bytes, sections: list[Section]) -> tuple[list[bytes], bytes]:
-    """elf_validity_cache_secstrings: each section's name, and the table with all of them."""
-    index, count = int.from_bytes(data[62:64], "little"), len(sections)
-    if index == 0 or index >= count:
-        raise ElfError(
-            f"Invalid ELF section name index: {index} || e_shstrndx ({index}) >= e_shnum ({count})"
-        )
-    section = sections[index]
-    if section.sh_type != SHT_STRTAB:
-        raise ElfError(f"Invalid ELF section name table type: {section.sh_type}")
-    size = section.sh_size
-    if size == 0:
-        raise ElfError("empty section name table")
-    table = data[section.sh_offset : section.sh_offset + size]
-    if table[-1]:
-        raise ElfError("ELF Spec violation: section name table isn't null terminated")
-    names = []
-    for number, (sh_name, sh_type, *_) in enumerate(sections):
-        if sh_name < size:
-            names.append(table[sh_name : table.index(0, sh_name)])
-        elif sh_type == SHT_NULL:
-            names.append(b"")  # has no name; the kernel compares whatever lies there
-        else:
-            raise ElfError(f"Invalid ELF section name in module (section {number} type {sh_type})")
-    return names, table
+def _signed(word: int) -> int:
+    """As the kernel prints an unsigned int with %d."""
+    return word - ((word & 1 << 31) << 1)

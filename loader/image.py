@@ -181,10 +181,8 @@ def read_image(data: bytes, flags: int, config: Config) -> ModuleImage:
     if verdict.failure:
         image.becoming_failure = verdict.failure
         return image
-    if verdict.length != len(data):
-        data = data[: verdict.length]
     try:
-        elf = ElfModule(data, config.machine)
+        elf = ElfModule(data, config.machine, verdict.length)
         elf.cache_indices(config.build.struct_module_size)
         if config.release.symbol_names_checked:
             elf.check_symbol_names()
@@ -221,8 +219,7 @@ def _early_mod_failure(
     name = elf.log_name
     if name in config.blacklist:
         return Failure(errno.EPERM, (f"Module {name} is blacklisted",))
-    tags = elf.modinfo.get("vermagic")
-    magic = tags[0] if tags else None
+    magic = elf.tag("vermagic")
     wanted = config.build.vermagic
     forced = []
     if "modversions" in (wanted or magic or ""):
@@ -249,8 +246,10 @@ def _same_magic(magic: str, wanted: str, has_crcs: bool) -> bool:
 
 
 def _layout_version_failure(elf: ElfModule, crc: int | None) -> Failure | None:
+    if crc is None:
+        return None
     known = versions(elf)
-    if crc is None or known is None:
+    if known is None:
         return None
     name = elf.log_name
     if "module_layout" not in known:
@@ -264,10 +263,10 @@ def _layout_version_failure(elf: ElfModule, crc: int | None) -> Failure | None:
 def _rwx_failure(elf: ElfModule) -> Failure | None:
     """module_enforce_rwx_sections: nothing may be both written and run."""
     both = SHF_WRITE | SHF_EXECINSTR
-    for index, section in enumerate(elf.sections):
-        if section.sh_flags & both == both:
-            name = elf.names[index].decode("utf-8", "surrogateescape")
-            line = f"{elf.module_name}: section {name} (index {index}) has invalid WRITE|EXEC flags"
+    for index, flags in enumerate(elf.sh_flags):
+        if flags & both == both:
+            where = f"section {elf.name(index)} (index {index})"
+            line = f"{elf.module_name}: {where} has invalid WRITE|EXEC flags"
             return Failure(errno.ENOEXEC, (line,))
     return None
 
@@ -280,7 +279,7 @@ def read_contents(elf: ElfModule) -> Contents:
     values: dict[str, tuple[int, int]] = {}  # the symbols that describe others: shndx, value
     needs: list[Need] = []
     defined: set[str] = set()
-    count = len(elf.sections)
+    count = elf.e_shnum
     for index, symbol in enumerate(elf.symbols()):
         if index == 0:
             continue
@@ -291,7 +290,7 @@ def read_contents(elf: ElfModule) -> Contents:
         elif need := _need(symbol.name, symbol.info, symbol.shndx, count):
             needs.append(need)
     exports = tuple(_exports(elf, values))
-    pcpu = elf.sections[elf.index_pcpu]
+    pcpu = elf.index_pcpu
     return Contents(
         modinfo=elf.modinfo,
         has_init="init_module" in defined,
@@ -300,7 +299,7 @@ def read_contents(elf: ElfModule) -> Contents:
         exports=exports,
         versions=versions(elf),
         parameters=_parameters(elf, values),
-        percpu=(pcpu.sh_size, pcpu.sh_addralign) if elf.index_pcpu else (0, 0),
+        percpu=(elf.sh_size[pcpu], elf.sh_addralign[pcpu]) if pcpu else (0, 0),
         crcs_missing=any(
             elf.find(table) and not elf.find(crcs)
             for table, crcs in (("__ksymtab", "__kcrctab"), ("__ksymtab_gpl", "__kcrctab_gpl"))
@@ -328,7 +327,7 @@ def _exports(elf: ElfModule, values: dict[str, tuple[int, int]]) -> list[Export]
         if not symbol.startswith("__ksymtab_"):
             continue
         name = symbol.removeprefix("__ksymtab_")
-        gpl = elf.names[shndx].startswith((b"__ksymtab_gpl", b"___ksymtab_gpl"))
+        gpl = elf.name(shndx).startswith(("__ksymtab_gpl", "___ksymtab_gpl"))
         namespace = _string_at(elf, values.get(f"__kstrtabns_{name}"))
         exports.append(Export(name, gpl, namespace, _crc_at(elf, values.get(f"__crc_{name}"))))
     return exports

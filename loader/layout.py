@@ -82,7 +82,7 @@ def page_align(size: int) -> int:
 
 def section_flags(elf: ElfModule, release: Release) -> list[int]:
     """sh_flags of each section as the loader has rewritten them before it lays them out."""
-    flags = [section.sh_flags for section in elf.sections]
+    flags = list(elf.sh_flags)
     dropped = [elf.index_vers, elf.index_info, elf.index_pcpu]
     if release.extended_modversions:
         dropped += [elf.find(name) for name in _NO_MEMORY_EXTENDED]
@@ -107,73 +107,86 @@ def _place(flags: int, is_init: bool) -> int | None:
     return None
 
 
+_DECIDING = SHF_WRITE | SHF_ALLOC | SHF_EXECINSTR | SHF_RO_AFTER_INIT
+# (flags, init) -> kind, for every section that has memory: _place asked beforehand
+_KINDS: dict[tuple[int, bool], int | None] = {
+    (flags, is_init): _place(flags, is_init)
+    for flags in (
+        SHF_ALLOC | written | run | ro_after_init
+        for written in (0, SHF_WRITE)
+        for run in (0, SHF_EXECINSTR)
+        for ro_after_init in (0, SHF_RO_AFTER_INIT)
+    )
+    for is_init in (False, True)
+}
+
+
 def layout(elf: ElfModule, release: Release, kallsyms_all: bool = True) -> Layout:
     """The memory that ``elf`` takes. ``kallsyms_all``: CONFIG_KALLSYMS_ALL."""
     flags = section_flags(elf, release)
-    extents = [(section.sh_addralign, section.sh_size) for section in elf.sections]
+    alignments, lengths = elf.sh_addralign, elf.sh_size
     if elf.machine == EM_AARCH64:
-        _frob_plts(elf, flags, extents)
+        alignments, lengths = _frob_plts(elf, flags)
     sizes = [0] * 7
-    kept = bytearray(0x10000)  # by st_shndx: does the symbol survive init?
+    kept: set[int] = set()  # sections whose symbols survive init
     for index, flag in enumerate(flags):
         if not flag & SHF_ALLOC:
             continue
-        is_init = elf.names[index].startswith(b".init")
-        kind = _place(flag, is_init)
+        is_init = elf.name_starts_with(index, b".init")
+        kind = _KINDS[flag & _DECIDING, is_init]
         if kind is not None:
-            alignment, size = extents[index]
-            sizes[kind] = _align(sizes[kind], alignment) + size & 0xFFFFFFFF
-            kept[index] = not is_init and (kallsyms_all or bool(flag & SHF_EXECINSTR))
+            sizes[kind] = _align(sizes[kind], alignments[index]) + lengths[index] & 0xFFFFFFFF
+            if not is_init and (kallsyms_all or flag & SHF_EXECINSTR):
+                kept.add(index)
     if elf.index_pcpu and kallsyms_all:
-        kept[elf.index_pcpu] = True
+        kept.add(elf.index_pcpu)
     _layout_symtab(elf, sizes, kept)
     return Layout._make(map(page_align, sizes))
 
 
-def _layout_symtab(elf: ElfModule, sizes: list[int], kept: bytearray) -> None:
+def _layout_symtab(elf: ElfModule, sizes: list[int], kept: set[int]) -> None:
     """layout_symtab: symbols go to init data, those kept after init to the end of data as well."""
-    symbols, strings = elf.sections[elf.index_sym], elf.sections[elf.index_str]
-    count = elf.symbol_count()
+    symtab, strtab = elf.index_sym, elf.index_str
     names = _kept_names(elf, kept)
-    find, start = elf.data.find, strings.sh_offset
+    find, start = elf.data.find, elf.sh_offset[strtab]
     string_bytes = sum([find(0, start + name) - start - name for name in names]) + len(names)
-    size = _align(sizes[DATA], symbols.sh_addralign) + len(names) * SYM_SIZE
+    size = _align(sizes[DATA], elf.sh_addralign[symtab]) + len(names) * SYM_SIZE
     sizes[DATA] = size + string_bytes + len(names)
-    size = _align(sizes[INIT_DATA], symbols.sh_addralign) + symbols.sh_size
-    size = _align(size, strings.sh_addralign) + strings.sh_size
-    sizes[INIT_DATA] = _align(size, _KALLSYMS_ALIGN) + _KALLSYMS_SIZE + count
+    size = _align(sizes[INIT_DATA], elf.sh_addralign[symtab]) + elf.sh_size[symtab]
+    size = _align(size, elf.sh_addralign[strtab]) + elf.sh_size[strtab]
+    sizes[INIT_DATA] = _align(size, _KALLSYMS_ALIGN) + _KALLSYMS_SIZE + elf.symbol_count()
 
 
-def _kept_names(elf: ElfModule, kept: bytearray) -> list[int]:
+def _kept_names(elf: ElfModule, kept: set[int]) -> list[int]:
     """st_name of the symbols that stay: index 0, and those that is_core_symbol says."""
-    table = elf.symbol_names_and_sections()
-    if "livepatch" in elf.modinfo:
-        return [name for name, _ in table]
-    first = next(table, None)
-    if first is None:
-        return []
-    return [first[0]] + [name for name, shndx in table if kept[shndx] and name]
+    names, sections = elf.symbol_columns()
+    if elf.tag("livepatch") is not None:
+        return names
+    return names[:1] + [
+        name for name, shndx in zip(names[1:], sections[1:], strict=True) if shndx in kept and name
+    ]
 
 
 # -- arm64: procedure linkage tables --------------------------------------------------------------
 
 
-def _frob_plts(elf: ElfModule, flags: list[int], extents: list[tuple[int, int]]) -> None:
-    """module_frob_arch_sections (arch/arm64/kernel/module-plts.c): room for far branches."""
+def _frob_plts(elf: ElfModule, flags: list[int]) -> tuple[list[int], list[int]]:
+    """module_frob_arch_sections (arch/arm64/kernel/module-plts.c): room for far branches.
+
+    The new alignment and size of each section; ``flags`` is changed.
+    """
+    alignments, sizes = list(elf.sh_addralign), list(elf.sh_size)
     entries = {".plt": 1, ".init.plt": 1}
-    shndx = [symbol_shndx for _, symbol_shndx in elf.symbol_names_and_sections()]
-    for index, section in enumerate(elf.sections):
-        target = section.sh_info
-        if section.sh_type != SHT_RELA or target >= len(elf.sections):
-            continue
-        if flags[target] & SHF_EXECINSTR:
-            is_init = elf.names[target].startswith(b".init")
-            count = _far_branches(elf.content(index), target, shndx)
-            entries[".init.plt" if is_init else ".plt"] += count
+    _, shndx = elf.symbol_columns()
+    for index, (kind, target) in enumerate(zip(elf.sh_type, elf.sh_info, strict=True)):
+        if kind == SHT_RELA and target < elf.e_shnum and flags[target] & SHF_EXECINSTR:
+            table = ".init.plt" if elf.name_starts_with(target, b".init") else ".plt"
+            entries[table] += _far_branches(elf.content(index), target, shndx)
     for name, count in entries.items():
         for index in elf.named(name):
             flags[index] = SHF_EXECINSTR | SHF_ALLOC
-            extents[index] = (_PLT_ALIGN, count * _PLT_ENTRY)
+            alignments[index], sizes[index] = _PLT_ALIGN, count * _PLT_ENTRY
+    return alignments, sizes
 
 
 def _far_branches(relocations: bytes, target: int, shndx: list[int]) -> int:

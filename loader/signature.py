@@ -10,8 +10,6 @@ as a kernel believes those of its own build.
 from __future__ import annotations
 
 import errno
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,9 +100,7 @@ def check(data: bytes, mangled: bool, keyring: Keyring | None, enforce: bool) ->
         line = "module: PKCS#7 signature info has unexpected non-zero params"
         return Verdict(length, False, Failure(errno.EBADMSG), (line,))
     end = length - _TRAILER
-    return _verify(
-        data[: end - signature_length], data[end - signature_length : end], keyring, enforce
-    )
+    return _verify(data, end - signature_length, end, keyring, enforce)
 
 
 def _unsigned(length: int, reason: str, enforce: bool, *log: str) -> Verdict:
@@ -115,62 +111,61 @@ def _unsigned(length: int, reason: str, enforce: bool, *log: str) -> Verdict:
     return Verdict(length, False, None, log)
 
 
-def _verify(module: bytes, message: bytes, keyring: Keyring | None, enforce: bool) -> Verdict:
-    """verify_pkcs7_signature and what module_sig_check makes of its errors."""
+def _verify(data: bytes, length: int, end: int, keyring: Keyring | None, enforce: bool) -> Verdict:
+    """verify_pkcs7_signature of the message between ``length`` and ``end``, and its errors."""
     try:
-        signatures = parse_pkcs7(message)
+        signatures = parse_pkcs7(data[length:end])
         if keyring is not None:
-            keyring.verify(module, signatures)
+            keyring.verify(data[:length], signatures)
     except SignatureError as error:
         if error.errno == errno.ENOPKG:
-            return _unsigned(len(module), "module with unsupported crypto", enforce)
+            return _unsigned(length, "module with unsupported crypto", enforce)
         if error.errno == errno.ENOKEY:
-            return _unsigned(len(module), "module with unavailable key", enforce)
-        return Verdict(len(module), False, Failure(error.errno))
-    return Verdict(len(module), True)
+            return _unsigned(length, "module with unavailable key", enforce)
+        return Verdict(length, False, Failure(error.errno))
+    return Verdict(length, True)
 
 
 # -- PKCS#7 ---------------------------------------------------------------------------------------
 
 
-def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """(tag, content, whole element) of each DER element in ``data``."""
-    position = 0
-    while position < len(data):
-        start = position
-        try:
-            tag, length = data[position], data[position + 1]
-            position += 2
-            if length & 0x80:
-                count = length & 0x7F
-                length = int.from_bytes(data[position : position + count], "big")
-                position += count
-                if not 0 < count <= 4:
-                    raise SignatureError(errno.EBADMSG)
-        except IndexError:
-            raise SignatureError(errno.EBADMSG) from None
-        if position + length > len(data):
-            raise SignatureError(errno.EBADMSG)
-        yield tag, data[position : position + length], data[start : position + length]
-        position += length
-
-
 class _Reader:
-    """Takes the elements of one DER sequence in order; anything unexpected is EBADMSG."""
+    """Takes the DER elements of one sequence in order; anything unexpected is EBADMSG."""
+
+    __slots__ = ("data", "position")
 
     def __init__(self, data: bytes) -> None:
-        self._elements = list(_elements(data))
-
-    def take(self, tag: int) -> bytes:
-        if not self._elements or self._elements[0][0] != tag:
-            raise SignatureError(errno.EBADMSG)
-        return self._elements.pop(0)[1]
-
-    def optional(self, tag: int) -> bytes | None:
-        return self.take(tag) if self.at(tag) else None
+        self.data = data
+        self.position = 0
 
     def at(self, tag: int) -> bool:
-        return bool(self._elements) and self._elements[0][0] == tag
+        """Is the next element of this kind?"""
+        return self.position < len(self.data) and self.data[self.position] == tag
+
+    def take(self, tag: int) -> bytes:
+        """The content of the next element, which must be of this kind."""
+        data, start = self.data, self.position + 2
+        if start > len(data) or data[start - 2] != tag:
+            raise SignatureError(errno.EBADMSG)
+        length = data[start - 1]
+        if length & 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(data[start : start + size], "big")
+            start += size
+            if not 0 < size <= 4:
+                raise SignatureError(errno.EBADMSG)
+        end = self.position = start + length
+        if end > len(data):
+            raise SignatureError(errno.EBADMSG)
+        return data[start:end]
+
+    def enter(self, tag: int) -> _Reader:
+        """A reader of the next element's own elements."""
+        return _Reader(self.take(tag))
+
+    def optional(self, tag: int) -> bytes | None:
+        """Like take, but None if the next element is of another kind."""
+        return self.take(tag) if self.at(tag) else None
 
 
 def parse_pkcs7(message: bytes) -> tuple[Signature, ...]:
@@ -179,26 +174,27 @@ def parse_pkcs7(message: bytes) -> tuple[Signature, ...]:
     SignatureError: EBADMSG malformed; ENOPKG a digest that the kernel does not have;
     EKEYREJECTED what is no plain module signature (crypto/asymmetric_keys/pkcs7_parser.c).
     """
-    content_info = _Reader(_Reader(message).take(_SEQUENCE))
+    content_info = _Reader(message).enter(_SEQUENCE)
     if content_info.take(_OID) != _OID_SIGNED_DATA:
         raise SignatureError(errno.EBADMSG)
-    signed_data = _Reader(_Reader(content_info.take(_CONTEXT_0)).take(_SEQUENCE))
+    signed_data = content_info.enter(_CONTEXT_0).enter(_SEQUENCE)
     signed_data.take(_INTEGER)
     signed_data.take(_SET)
-    encapsulated = _Reader(signed_data.take(_SEQUENCE))
-    if encapsulated.take(_OID) != _OID_DATA:
+    if signed_data.enter(_SEQUENCE).take(_OID) != _OID_DATA:
         raise SignatureError(errno.EKEYREJECTED)
     signed_data.optional(_CONTEXT_0)
     signed_data.optional(_CONTEXT_1)
-    infos = signed_data.take(_SET)
-    return tuple(_signer_info(content) for tag, content, _ in _elements(infos) if tag == _SEQUENCE)
+    infos = signed_data.enter(_SET)
+    signatures = []
+    while infos.position < len(infos.data):
+        signatures.append(_signer_info(infos.enter(_SEQUENCE)))
+    return tuple(signatures)
 
 
-def _signer_info(data: bytes) -> Signature:
-    info = _Reader(data)
+def _signer_info(info: _Reader) -> Signature:
     info.take(_INTEGER)
     key_id = info.take(_SKID) if info.at(_SKID) else info.take(_SEQUENCE)
-    digest = _DIGESTS.get(_Reader(info.take(_SEQUENCE)).take(_OID))
+    digest = _DIGESTS.get(info.enter(_SEQUENCE).take(_OID))
     if digest is None:
         raise SignatureError(errno.ENOPKG)
     if info.optional(_CONTEXT_0) is not None:  # authenticated attributes
@@ -254,7 +250,7 @@ def _key_ids(certificate: Certificate) -> tuple[bytes, ...]:
     """How a SignerInfo may name the key: its identifier, or issuer and serial number."""
     from cryptography import x509
 
-    tbs = _Reader(_Reader(certificate.tbs_certificate_bytes).take(_SEQUENCE))
+    tbs = _Reader(certificate.tbs_certificate_bytes).enter(_SEQUENCE)
     tbs.optional(_CONTEXT_0)
     serial = tbs.take(_INTEGER)
     named = certificate.issuer.public_bytes() + bytes((_INTEGER, len(serial))) + serial
@@ -266,6 +262,8 @@ def _key_ids(certificate: Certificate) -> tuple[bytes, ...]:
 
 
 def _verify_one(certificate: Certificate, module: bytes, signature: Signature) -> None:
+    import hashlib
+
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils

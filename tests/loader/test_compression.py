@@ -11,6 +11,7 @@ import zlib
 
 import pytest
 import zstandard
+
 from loader.compression import DecompressError, decompress
 from loader.huffman import literals_end_exactly
 

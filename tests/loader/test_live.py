@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from loader.config import Build, Config
 from loader.environment import Environment, InitRoutine
 from loader.errors import LoadError

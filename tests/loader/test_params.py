@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 
 import pytest
+
 from loader.params import Parameter, arguments, parse_args
 
-TYPES = "byte short ushort int uint long ulong ullong hexint charp bool bint invbool".split()
+TYPES = (
+    *("byte", "short", "ushort", "int", "uint", "long", "ulong", "ullong", "hexint"),
+    *("charp", "bool", "bint", "invbool"),
+)
 KNOWN = {name: Parameter(name, name) for name in TYPES}
 KNOWN["list"] = Parameter("list", "array of int", 3)
 KNOWN["names"] = Parameter("names", "array of charp")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from loader.config import COMPRESSIONS, Config
 from loader.elf import ElfModule
 from loader.environment import Environment, InitRoutine
@@ -196,11 +197,11 @@ def _layout(data: bytes) -> Layout:
 def _renamed(data: bytes, old: bytes, new: bytes) -> bytes:
     """Another name of the same length, in the table of section names only."""
     elf = ElfModule(data, int.from_bytes(data[18:20], "little"))
-    table = elf.sections[int.from_bytes(data[62:64], "little")]
-    end = table.sh_offset + table.sh_size
-    names = data[table.sh_offset : end]
+    start = elf.sh_offset[elf.e_shstrndx]
+    end = start + elf.sh_size[elf.e_shstrndx]
+    names = data[start:end]
     assert b"\0" + old + b"\0" in names
     if new.startswith((b".init", b".data")):
         return data
     names = names.replace(b"\0" + old + b"\0", b"\0" + new + b"\0")
-    return data[: table.sh_offset] + names + data[end:]
+    return data[:start] + names + data[end:]

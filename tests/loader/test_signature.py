@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
+
 from loader.signature import MARKER, Keyring, check
 
 MODULE = b"\x7fELF" + bytes(range(256)) * 8
@@ -112,5 +113,5 @@ def test_loading_certificates(tmp_path: Path) -> None:
     pem.write_bytes(CERT.public_bytes(serialization.Encoding.PEM))
     assert Keyring.load(der, pem).certificates == (CERT, CERT)
     pem.write_text("no certificate")
-    with pytest.raises(ValueError, match="no X.509 certificate"):
+    with pytest.raises(ValueError, match=r"no X\.509 certificate"):
         Keyring.load(pem)

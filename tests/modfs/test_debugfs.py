@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from loader.stats import Counters, Duplicate, LoadedModule, Snapshot, UnloadedTainted
 from modfs import debugfs
 
@@ -83,15 +84,13 @@ def test_no_more_than_111_rows() -> None:
 
 def test_files() -> None:
     """behaviour.md section 1."""
-    assert {name: file.mode for name, file in debugfs.FILES.items()} == {
-        **dict.fromkeys(
-            "stats total_mod_size total_text_size invalid_kread_bytes invalid_decompress_bytes"
-            " invalid_becoming_bytes invalid_mod_bytes modcount failed_kreads failed_decompress"
-            " failed_becoming failed_load_modules".split(),
-            0o400,
-        ),
-        "unloaded_tainted": 0o444,
-    }
+    private = (
+        *("stats", "total_mod_size", "total_text_size", "invalid_kread_bytes"),
+        *("invalid_decompress_bytes", "invalid_becoming_bytes", "invalid_mod_bytes", "modcount"),
+        *("failed_kreads", "failed_decompress", "failed_becoming", "failed_load_modules"),
+    )
+    modes = {name: file.mode for name, file in debugfs.FILES.items()}
+    assert modes == {**dict.fromkeys(private, 0o400), "unloaded_tainted": 0o444}
     for name, file in debugfs.FILES.items():
         if name not in ("stats", "unloaded_tainted"):
             assert file.text(EMPTY) == "0\n"

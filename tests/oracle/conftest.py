@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from loader.environment import Environment
 from loader.signature import Keyring
 from modfs.verify import Corpus, corpus

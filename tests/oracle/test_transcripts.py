@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from loader.config import Config
 from loader.environment import Environment
 from loader.live import Live
