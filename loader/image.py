@@ -29,8 +29,9 @@ from loader.elf import (
     ElfModule,
 )
 from loader.errors import Failure
+from loader.kernel_param import read_parameters
 from loader.layout import Layout, layout
-from loader.params import Parameter, parameters_of
+from loader.params import Parameter
 
 # include/uapi/linux/module.h
 MODULE_INIT_IGNORE_MODVERSIONS = 1
@@ -280,9 +281,8 @@ def read_contents(elf: ElfModule) -> Contents:
     needs: list[Need] = []
     defined: set[str] = set()
     count = elf.e_shnum
-    for index, symbol in enumerate(elf.symbols()):
-        if index == 0:
-            continue
+    symbols = list(elf.symbols())
+    for symbol in symbols[1:]:
         if 0 < symbol.shndx < count:
             if symbol.name.startswith("__"):
                 values[symbol.name] = symbol.shndx, symbol.value
@@ -298,7 +298,7 @@ def read_contents(elf: ElfModule) -> Contents:
         needs=tuple(needs),
         exports=exports,
         versions=versions(elf),
-        parameters=_parameters(elf, values),
+        parameters=read_parameters(elf, symbols),
         percpu=(elf.sh_size[pcpu], elf.sh_addralign[pcpu]) if pcpu else (0, 0),
         crcs_missing=any(
             elf.find(table) and not elf.find(crcs)
@@ -364,26 +364,6 @@ def versions(elf: ElfModule) -> dict[str, int] | None:
         text = name.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
         crcs.setdefault(text, crc)
     return crcs
-
-
-_PARAM_MODE_OFFSET = 24  # bytes into struct kernel_param
-_PARAM_MODE = struct.Struct("<H")
-
-
-def _parameters(elf: ElfModule, values: dict[str, tuple[int, int]]) -> dict[str, Parameter]:
-    """Parameters with types from .modinfo; mode and array size from the structures themselves."""
-    parameters = parameters_of(elf.modinfo.get("parmtype", ()))
-    for key, parameter in parameters.items():
-        mode, elements = 0, None
-        if place := values.get(f"__param_{parameter.name}"):
-            content = elf.content(place[0])
-            start = place[1] + _PARAM_MODE_OFFSET
-            if start + _PARAM_MODE.size <= len(content):
-                mode = _PARAM_MODE.unpack_from(content, start)[0]
-        if place := values.get(f"__param_arr_{parameter.name}"):
-            elements = _crc_at(elf, place) or None
-        parameters[key] = parameter._replace(mode=mode, max_elements=elements)
-    return parameters
 
 
 # -- the cache ------------------------------------------------------------------------------------

@@ -16,13 +16,17 @@ _TRUE, _FALSE = frozenset("yYtT1"), frozenset("nNfF0")
 
 
 class Parameter(NamedTuple):
-    """One parameter of a module: its type as .modinfo names it, array size if it is known."""
+    """One parameter of a module: its type as .modinfo names it.
+
+    ``max_elements``: of an array, or bytes of a "string"; None if not known. ``mode``: permissions
+    in /sys/module/NAME/parameters, 0 where it is not shown. ``default``: its text until it is set.
+    """
 
     name: str
     type: str
     max_elements: int | None = None
-    mode: int = 0  # permissions in /sys/module/NAME/parameters; 0: not shown
-    default: str = ""  # text shown until it is set
+    mode: int = 0
+    default: str = ""
 
 
 class Parsed(NamedTuple):
@@ -140,6 +144,14 @@ def _array(parameter: Parameter, value: str) -> str:
     return ",".join(shown)
 
 
+def _copystring(parameter: Parameter, value: str) -> str:
+    """param_set_copystring: the buffer has room for a NUL as well."""
+    size = parameter.max_elements
+    if size is not None and len(value.encode(errors="surrogateescape")) >= size:
+        raise _Invalid(errno.ENOSPC, f"{{name}}: string doesn't fit in {size - 1} chars.")
+    return value
+
+
 def set_parameter(parameter: Parameter, value: str | None) -> str:
     """The text that the parameter shows after it was set to ``value`` (None: no "=")."""
     if value is None:
@@ -148,6 +160,8 @@ def set_parameter(parameter: Parameter, value: str | None) -> str:
         value = "1"
     if parameter.type.startswith(_ARRAY):
         return _array(parameter, value)
+    if parameter.type == "string":
+        return _copystring(parameter, value)
     return _scalar(parameter.type, value)
 
 

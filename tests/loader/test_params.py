@@ -15,6 +15,7 @@ TYPES = (
 KNOWN = {name: Parameter(name, name) for name in TYPES}
 KNOWN["list"] = Parameter("list", "array of int", 3)
 KNOWN["names"] = Parameter("names", "array of charp")
+KNOWN["string"] = Parameter("string", "string", 8)
 KNOWN["own"] = Parameter("own", "some_type_of_the_module")
 
 
@@ -45,6 +46,7 @@ def value(text: str) -> str:
         ("names=a,b,c,d", "a,b,c,d"),
         ('charp="two words"', "two words"),
         ("charp=", ""),
+        ("string=1234567", "1234567"),
         ("own=anything", "anything"),
     ],
 )
@@ -70,6 +72,7 @@ def test_values(text: str, shown: str) -> None:
         ("list=1,,3", errno.EINVAL),
         ("charp=" + "x" * 1025, errno.ENOSPC),
         ("charp", errno.EINVAL),
+        ("string=12345678", errno.ENOSPC),
     ],
 )
 def test_bad_values(text: str, number: int) -> None:
