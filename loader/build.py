@@ -10,8 +10,11 @@ from loader.config import EM_X86_64, MACHINES, Build
 from loader.elf import ElfError, ElfModule
 from loader.image import versions
 from loader.signature import module_length
+from loader.tree import Tree, read_module
 
 T = TypeVar("T")
+
+_SAMPLE = 5  # modules of a tree that are looked at
 
 
 def learn_build(modules: Iterable[bytes]) -> Build:
@@ -33,6 +36,14 @@ def learn_build(modules: Iterable[bytes]) -> Build:
         if crc is not None:
             crcs[crc] += 1
     return Build(_most_common(magics), _most_common(sizes), _most_common(crcs))
+
+
+def build_of(tree: Tree) -> Build:
+    """What some modules of a tree agree on: all of one tree were built for one kernel."""
+    names = sorted(tree.names())
+    chosen = names[:: max(1, len(names) // _SAMPLE)][:_SAMPLE]
+    paths = (tree.path(name) for name in chosen)
+    return learn_build(read_module(path) for path in paths if path is not None)
 
 
 def _elf(data: bytes) -> ElfModule | None:

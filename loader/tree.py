@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import zstandard
 
@@ -355,21 +355,24 @@ class _Dep(NamedTuple):
 _MODULE_LIMIT = 256 << 20  # bytes of an unpacked module that are looked at
 
 
-def _open(path: Path) -> IO[bytes]:
-    """A module file for reading, unpacked if its name says so."""
+def read_module(path: Path) -> bytes:
+    """A module's bytes, unpacked if the file's name says so; empty for what cannot be read."""
     opener: Any = {".zst": zstandard.open, ".gz": gzip.open, ".xz": lzma.open}.get(
         path.suffix, open
     )
-    file: IO[bytes] = opener(path, "rb")
-    return file
+    try:
+        with opener(path, "rb") as file:
+            data: bytes = file.read(_MODULE_LIMIT)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError):
+        return b""
+    return data
 
 
 def _read_depends(path: Path) -> tuple[str, ...]:
     """The canonical names after `depends=` in a module's .modinfo; () for what is no module."""
+    data = read_module(path)
     try:
-        with _open(path) as file:
-            data = file.read(_MODULE_LIMIT)
-        depends = ElfModule(data, int.from_bytes(data[18:20], "little")).modinfo.get("depends", [])
-    except (OSError, EOFError, ElfError, lzma.LZMAError, zlib.error, zstandard.ZstdError):
+        depends = ElfModule(data, int.from_bytes(data[18:20], "little")).tag("depends") or ""
+    except ElfError:
         return ()
-    return tuple(canonical(name) for name in "".join(depends[:1]).split(",") if name)
+    return tuple(canonical(name) for name in depends.split(",") if name)
