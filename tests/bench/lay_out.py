@@ -2,9 +2,8 @@
 
 import sys
 
-from loader.live import Live
-
 from loader.config import Config
+from loader.live import Live
 
 XZ = 4  # MODULE_INIT_COMPRESSED_FILE
 
