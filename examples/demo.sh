@@ -34,8 +34,9 @@ in_order() {
 
 # What udev's workers do: each asks for every module, whether or not another has asked before.
 writer() {
+    cd "$tree" # a request's path is taken from the folder of whoever writes it
     in_order | while read -r module; do
-        echo "insmod $tree/$module" >"$mount/control" || true
+        echo "insmod $module" >"$mount/control" || true
     done 2>/dev/null
 }
 

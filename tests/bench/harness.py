@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loader.synthesize import ModuleSpec
+from tests.conftest import ask
 
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache"
@@ -193,9 +194,5 @@ def made_modules(count: int = 1) -> Iterator[list[Path]]:
 
 def request(control: Path, *lines: str) -> None:
     """Write requests in one write, whether or not they are granted."""
-    descriptor = os.open(control, os.O_WRONLY)
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(FileExistsError):
+        ask(control.parent, *lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loader.synthesize import ModuleSpec
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, ask
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -48,10 +48,10 @@ def test_waste_limit_passes_until_memory_is_wasted(
 ) -> None:
     mount = mounted()
     stats = mount / "stats"
-    (mount / "control").write_text(f"insmod {module}\n")
+    ask(mount, f"insmod {module}")
     assert run("waste_limit.sh", 0, stats).returncode == 0
     with pytest.raises(FileExistsError):
-        (mount / "control").write_text(f"insmod {module}\n")
+        ask(mount, f"insmod {module}")
     size = module.stat().st_size
     assert run("waste_limit.sh", size, stats).returncode == 0
     refused = run("waste_limit.sh", size - 1, stats)
@@ -78,7 +78,7 @@ def test_watch_boot_prints_a_line_for_each_change(
     assert watcher.stdout
     assert watcher.stdout.readline().split() == ["seconds", "loaded", "failed", "wasted", "bytes"]
     assert watcher.stdout.readline().split()[1:] == ["0", "0", "0"]
-    (mount / "control").write_text(f"insmod {module}\n")
+    ask(mount, f"insmod {module}")
     assert watcher.stdout.readline().split()[1:] == ["1", "0", "0"]
     watcher.send_signal(2)
     assert watcher.wait(10) == 0
