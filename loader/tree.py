@@ -355,10 +355,13 @@ class _Dep(NamedTuple):
 _MODULE_LIMIT = 256 << 20  # bytes of an unpacked module that are looked at
 
 
-def read_module(path: Path) -> bytes:
-    """A module's bytes, unpacked if the file's name says so; empty for what cannot be read."""
+def read_module(path: Path, suffix: str | None = None) -> bytes:
+    """A module's bytes, unpacked if the file's name says so; empty for what cannot be read.
+
+    ``suffix``: of the name, where ``path`` has another one.
+    """
     opener: Any = {".zst": zstandard.open, ".gz": gzip.open, ".xz": lzma.open}.get(
-        path.suffix, open
+        path.suffix if suffix is None else suffix, open
     )
     try:
         with opener(path, "rb") as file:

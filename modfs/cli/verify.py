@@ -32,7 +32,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--modules", type=_INPUT, metavar="DIR-OR-ARCHIVE", help="What modules/X names.")
 @click.option("--environment", type=_FILE, metavar="FILE", help="How init routines behave (JSON).")
 @click.option("--key", type=_FILE, metavar="CERT", help="The kernel's signing key, X.509.")
-@click.option("--kernel", metavar="RELEASE", help=f"Instead of the header's: {', '.join(RELEASES)}.")
+@click.option("--kernel", metavar="RELEASE", help=f"Not the header's: {', '.join(RELEASES)}.")
 @click.option(
     "--without",
     multiple=True,

@@ -1,0 +1,265 @@
+"""Carry out the requests of the control file, each with the rights of whoever wrote it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import os
+import platform
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loader.errors import LoadError
+from loader.image import MODULE_INIT_COMPRESSED_FILE
+from loader.live import Caller, Live
+from loader.tree import read_module
+from modfs.control import (
+    ControlError,
+    DeleteModule,
+    FinitModule,
+    InitModule,
+    Probe,
+    Remove,
+    Request,
+    parse,
+)
+
+_RESULTS = 100  # latest requests that can be read
+_SHOWN = 200  # characters of a request that are kept
+_COMPRESSIONS: dict[str, str] = {".zst": "zstd", ".gz": "gzip", ".xz": "xz"}
+_SYS_SETGROUPS = {"x86_64": 116, "aarch64": 159}.get(platform.machine())
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Client:
+    """The process that writes: its identity, and its view of the files."""
+
+    def __init__(self, uid: int, gid: int, pid: int) -> None:
+        self.uid, self.gid, self.pid = uid, gid, pid
+        self._root: str | None = None
+
+    @property
+    def command(self) -> str:
+        """Its name, as ps shows it; "?" once it is gone."""
+        try:
+            return Path(f"/proc/{self.pid}/comm").read_text().strip()
+        except OSError:
+            return "?"
+
+    def path(self, path: str) -> str:
+        """``path`` as this process would find the file, seen from here."""
+        if not path.startswith("/"):
+            return f"/proc/{self.pid}/cwd/{path}"
+        if path.startswith("/proc/self/"):
+            return f"/proc/{self.pid}/{path.removeprefix('/proc/self/')}"
+        if self._root is None:
+            try:
+                root = os.readlink(f"/proc/{self.pid}/root")
+            except OSError:
+                root = "/"
+            self._root = "" if root == "/" else f"/proc/{self.pid}/root"
+        return self._root + path
+
+    def open(self, path: str) -> int:
+        """Open a file for reading with this process's rights. OSError: as open(2)."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        if self.uid == os.geteuid():
+            return os.open(self.path(path), flags)
+        if os.geteuid() != 0:
+            raise LoadError(errno.EACCES)  # whether they may read it cannot be known
+        with self._rights():
+            return os.open(self.path(path), flags)
+
+    @contextmanager
+    def _rights(self) -> Iterator[None]:
+        """This thread has the client's user, groups and no capability over files meanwhile."""
+        groups = os.getgroups()
+        path = self._groups()
+        try:
+            _setgroups(path)
+            _libc.setfsgid(self.gid)
+            _libc.setfsuid(self.uid)
+            yield
+        finally:
+            _libc.setfsuid(0)
+            _libc.setfsgid(os.getegid())
+            _setgroups(groups)
+
+    def _groups(self) -> list[int]:
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return []
+        line = next((row for row in status.splitlines() if row.startswith("Groups:")), "")
+        return [int(group) for group in line.split()[1:]]
+
+
+def _setgroups(groups: list[int]) -> None:
+    """setgroups(2) for this thread alone: the C library's would change every thread's."""
+    if _SYS_SETGROUPS is None:
+        raise LoadError(errno.ENOSYS)
+    array = (ctypes.c_uint32 * len(groups))(*groups)
+    if _libc.syscall(_SYS_SETGROUPS, len(groups), array):
+        raise LoadError(ctypes.get_errno())
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One request as it is shown: who asked what, and how it ended."""
+
+    number: int
+    pid: int
+    command: str
+    line: str
+    outcome: str
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.command}[{self.pid}] {self.line}: {self.outcome}\n"
+
+
+class Results:
+    """The latest results, and how many requests are under way."""
+
+    def __init__(self) -> None:
+        self._latest: deque[Result] = deque(maxlen=_RESULTS)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def add(self, client_pid: int, command: str, line: str, outcome: str) -> None:
+        """Keep one result; the oldest is forgotten."""
+        with self._lock:
+            shown = line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+            self._latest.append(Result(next(self._numbers), client_pid, command, shown, outcome))
+
+    def text(self) -> str:
+        """All that are kept, oldest first."""
+        with self._lock:
+            return "".join(map(str, self._latest))
+
+
+class Requests:
+    """Runs lines of the control file on an engine."""
+
+    def __init__(self, live: Live, interrupted: Callable[[], bool]) -> None:
+        self.live = live
+        self.results = Results()
+        self._caller = Caller(signal_pending=interrupted)
+
+    def run(self, line: str, client: Client, command: str) -> int:
+        """Run one line; the errno of what failed first, 0 if nothing did."""
+        outcome, number = "ok", 0
+        try:
+            requests = parse(line)
+            if not requests:
+                return 0
+            for request in requests:
+                try:
+                    self._carry_out(request, client)
+                except OSError as error:
+                    if not number:
+                        number = error.errno or errno.EIO
+                        outcome = errno.errorcode.get(number, str(number))
+        except ControlError as error:
+            number, outcome = errno.EINVAL, f"EINVAL ({error})"
+        self.results.add(client.pid, command, line, outcome)
+        return number
+
+    def _carry_out(self, request: Request, client: Client) -> None:
+        if isinstance(request, FinitModule):
+            self._finit_module(request, client)
+        elif isinstance(request, DeleteModule):
+            self.live.delete_module(request.name, request.flags, caller=self._caller)
+        elif isinstance(request, InitModule):
+            self._init_module(request, client)
+        elif isinstance(request, Probe):
+            self._probe(request)
+        else:
+            self._remove(request)
+
+    def _finit_module(self, request: FinitModule, client: Client) -> None:
+        fd = client.open(request.path)
+        try:
+            self._insert(fd, request.path, request.params, request.flags, request.unpack)
+        finally:
+            os.close(fd)
+
+    def _insert(self, fd: int, path: str, params: str, flags: int, unpack: bool) -> None:
+        """``unpack``: what kmod does with a compressed module, from release 31 on.
+
+        It lets the kernel unpack the format that the kernel says it knows, and unpacks any other
+        itself, for init_module.
+        """
+        if unpack and (compression := _COMPRESSIONS.get(os.path.splitext(path)[1])):
+            if compression != self.live.config.compression:
+                suffix = os.path.splitext(path)[1]
+                image = read_module(Path(f"/proc/self/fd/{fd}"), suffix)
+                if not image:
+                    raise LoadError(errno.EINVAL)
+                self.live.init_module(image, params, caller=self._caller)
+                return
+            flags |= MODULE_INIT_COMPRESSED_FILE
+        self.live.finit_module(fd, params, flags, caller=self._caller)
+
+    def _init_module(self, request: InitModule, client: Client) -> None:
+        with os.fdopen(client.open(request.path), "rb") as file:
+            image = file.read()
+        length = request.length
+        self.live.init_module(image, request.params, length=length, caller=self._caller)
+
+    # -- modprobe ---------------------------------------------------------------------------------
+
+    def _probe(self, request: Probe) -> None:
+        """A module or alias with its dependencies first; what is live already is left alone."""
+        tree = self.live.tree
+        names = tree.resolve(request.name) if tree else ()
+        if tree is None or not names:
+            raise LoadError(errno.ENOENT)
+        for name in names:
+            if tree.path(name) is None:  # built in
+                continue
+            if self._is_live(name):
+                if request.first_time:
+                    raise LoadError(errno.EEXIST)
+                continue
+            for probe in tree.probe_list(name):
+                self._insert_probed(probe.path, probe.required, name, request)
+
+    def _insert_probed(self, path: Path, required: bool, target: str, request: Probe) -> None:
+        name = path.name.partition(".ko")[0].replace("-", "_")
+        if self._is_live(name):
+            return
+        is_target = name == target
+        params, flags = (request.params, request.flags) if is_target else ("", 0)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._insert(fd, str(path), params, flags, unpack=True)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            was_there = error.errno == errno.EEXIST and not (is_target and request.first_time)
+            if not was_there and required:
+                raise
+
+    def _remove(self, request: Remove) -> None:
+        """The module, then those it needed that nobody uses any more."""
+        tree = self.live.tree
+        names = (tree.resolve(request.name) if tree else ()) or (request.name,)
+        for name in names:
+            self.live.delete_module(name.replace("-", "_"), request.flags, caller=self._caller)
+            for path in reversed(tree.dependencies(name) if tree else ()):
+                needed = path.name.partition(".ko")[0].replace("-", "_")
+                try:
+                    self.live.delete_module(needed, caller=self._caller)
+                except OSError:
+                    continue  # still used, or not loaded
+
+    def _is_live(self, name: str) -> bool:
+        with self.live.kernel.lock:
+            return self.live.kernel.is_live(name)
