@@ -116,8 +116,7 @@ def _prepare(mountpoint: str, options: MountOptions) -> None:
     if mounted_type(mountpoint) == FS_TYPE:
         if not _is_dead(mountpoint):
             raise MountError(f"{mountpoint}: modfs is already mounted here")
-        if problem := _fusermount("-u", "-z", mountpoint):
-            raise MountError(f"{mountpoint}: a dead mount is in the way: {problem}")
+        umount_lazily(mountpoint)
     try:
         names = os.listdir(mountpoint)
     except FileNotFoundError:
@@ -135,6 +134,14 @@ def _prepare(mountpoint: str, options: MountOptions) -> None:
 # -- serving --------------------------------------------------------------------------------------
 
 
+def mount_options(more: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """FUSE's options for our files. Names and attributes change only by our own hand, so the
+    kernel may remember them; sizes and contents it may not."""
+    fixed = ("entry_timeout=86400", "attr_timeout=86400", "negative_timeout=0", "direct_io", "intr")
+    names = ("fsname=modfs", "subtype=modfs", "default_permissions", "use_ino")
+    return (*names, *fixed, *more)
+
+
 def serve(live: Live, mountpoint: str, options: MountOptions, ready: Callable[[], None]) -> int:
     """Mount and serve until unmounted; ``ready`` is called once requests can come.
 
@@ -145,11 +152,8 @@ def serve(live: Live, mountpoint: str, options: MountOptions, ready: Callable[[]
 
     files = ModulesDirectory(live, options.control_mode)
     files.when_mounted = ready
-    # Nothing here changes but by our own hand: the kernel may remember names and attributes.
-    fixed = ("entry_timeout=86400", "attr_timeout=86400", "negative_timeout=0", "direct_io", "intr")
-    names = ("fsname=modfs", "subtype=modfs", "default_permissions", "use_ino")
     try:
-        server = Server(files, mountpoint, (*names, *fixed, *options.fuse))
+        server = Server(files, mountpoint, mount_options(options.fuse))
     except LibfuseMissing:
         raise MountError(f"libfuse 2 is missing: {_INSTALL_FUSE}") from None
     files.serve(server.client, server.interrupted)
@@ -381,6 +385,12 @@ def _forward_kernel_log() -> Callable[[str], None]:
 # -- unmounting -----------------------------------------------------------------------------------
 
 
+def umount_lazily(mountpoint: str) -> None:
+    """Take a mount away, also from under open files and from a server that is dead. MountError."""
+    if mounted_type(mountpoint) == FS_TYPE and (problem := _fusermount("-u", "-z", mountpoint)):
+        raise MountError(f"{mountpoint}: {problem}")
+
+
 def umount(mountpoint: str) -> None:
     """Unmount; whoever waits in a request is let go with EINTR. MountError."""
     mountpoint = os.path.realpath(mountpoint)
@@ -393,8 +403,7 @@ def umount(mountpoint: str) -> None:
     except PermissionError:
         raise MountError(f"{mountpoint}: mounted by another user") from None
     except (OSError, ValueError):
-        if problem := _fusermount("-u", "-z", mountpoint):
-            raise MountError(f"{mountpoint}: {problem}") from None
+        umount_lazily(mountpoint)
         return
     try:
         signal.pidfd_send_signal(process, signal.SIGTERM)
@@ -405,5 +414,4 @@ def umount(mountpoint: str) -> None:
         raise MountError(f"{mountpoint}: mounted by another user") from None
     finally:
         os.close(process)
-    if mounted_type(mountpoint) == FS_TYPE and (problem := _fusermount("-u", "-z", mountpoint)):
-        raise MountError(f"{mountpoint}: {problem}")
+    umount_lazily(mountpoint)

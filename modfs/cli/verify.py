@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +17,10 @@ from loader.release import FEATURES, RELEASES, release
 from loader.signature import Keyring
 from modfs.transcript import Transcript
 from modfs.verify import Report, VerifyError, corpus, settings, verify
+
+if TYPE_CHECKING:
+    from loader.live import Live
+    from modfs.verify_mount import Mounted
 
 _EXAMPLE = """
 \b
@@ -66,10 +73,7 @@ def command(
                 if kernel or without:
                     name = kernel or transcript.release
                     chosen = replace(chosen, release=release(name, without or transcript.without))
-                mounted = None
-                if through_mount:
-                    from modfs.verify_mount import mounted
-                report = verify(transcript, found, chosen, init, mounted)
+                report = verify(transcript, found, chosen, init, _mounting(through_mount))
                 _print(report)
                 reports.append(report)
     except (VerifyError, ValueError, OSError) as error:
@@ -80,6 +84,14 @@ def command(
         whole = sum(r.agreed == r.steps for r in reports)
         print(f"{whole} of {len(reports)} transcripts, {agreed} of {steps} steps agree")
     sys.exit(any(report.differences for report in reports))
+
+
+def _mounting(wanted: bool) -> Callable[[Live], AbstractContextManager[Mounted]] | None:
+    if not wanted:
+        return None
+    from modfs.verify_mount import through_mount
+
+    return through_mount
 
 
 def _print(report: Report) -> None:
