@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mounts import unmount_below
+
 PROJECT = Path(__file__).parent.parent
 COMMANDS = Path(sys.executable).parent
 """The folder that holds the command ``modfs``."""
@@ -24,14 +26,6 @@ def environment() -> dict[str, str]:
     messages are in English."""
     path = f"{COMMANDS}:{os.environ['PATH']}:/usr/sbin:/sbin"
     return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
-
-
-def unmount_below(folder: Path) -> None:
-    """End every mount in ``folder``, the innermost first, whatever state it is in."""
-    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for mountpoint in reversed([point for point in mounted if Path(point).is_relative_to(folder)]):
-        if subprocess.run(["fusermount", "-u", mountpoint], capture_output=True).returncode:
-            subprocess.run(["fusermount", "-uz", mountpoint], capture_output=True)
 
 
 @pytest.fixture
@@ -54,15 +48,3 @@ def mounted(workshop: Path, environment: dict[str, str]) -> Callable[..., Path]:
         return folder
 
     return mount
-
-
-def ask(mount: Path, *lines: str) -> None:
-    """Write requests to ``control`` in one write. OSError: the first one's that failed.
-
-    Not by Python's own file objects: they write again what a write refused when they are closed.
-    """
-    descriptor = os.open(mount / "control", os.O_WRONLY)
-    try:
-        os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
-    finally:
-        os.close(descriptor)

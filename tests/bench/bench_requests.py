@@ -1,7 +1,7 @@
 """Duplicate requests a second: of the engine, of ``control``, of writers that race.
 
-Each is taken again and again until a million were made, so that what grows with the number of
-requests would show: the figure for "flat" is the rate of the first thousands over that of the last.
+Whether the rate holds is measured on two of each: one that has had a million requests, and a fresh
+one, in turn.
 """
 
 from __future__ import annotations
@@ -14,51 +14,40 @@ from pathlib import Path
 
 from loader.errors import LoadError
 from loader.live import Live
-from tests.bench.harness import Row, made_modules, modfs_served, request, timed
+from tests.bench.harness import Row, in_turn, made_modules, modfs_served, request, timed
 
-MILLION = 1_000_000
 LINES = 1000  # of one write
 WRITERS = 8
+
+Batch = Callable[[], None]
 
 
 def rows() -> Iterable[Row]:
     with made_modules() as [module]:
-        yield from _rates("engine API", 150_000, _engine(module), LINES)
-        with modfs_served() as modfs:
-            control = modfs.root / "control"
-            request(control, f"insmod {module}")
-            yield from _rates("control, many lines a write", 40_000, _lines(control, module), LINES)
-            writers = _writers(control, module, LINES)
+        yield from _rates("engine API", 150_000, _engine(module), _engine(module), LINES)
+        with modfs_served() as used, modfs_served() as fresh:
+            controls = [server.root / "control" for server in (used, fresh)]
+            for control in controls:
+                request(control, f"insmod {module}")
+            one, other = (_lines(control, module) for control in controls)
+            yield from _rates("control, 1,000 lines a write", 40_000, one, other, LINES)
+            one, other = (_writers(control, module) for control in controls)
             what = "control, 8 writers, a line a write"
-            yield from _rates(what, 8_000, writers, WRITERS * LINES, total=200_000)
+            yield from _rates(what, 8_000, one, other, WRITERS * LINES, batches=25)
 
 
 def _rates(
-    what: str, target: float, batch: Callable[[], None], size: int, total: int = MILLION
+    what: str, target: float, used: Batch, fresh: Batch, size: int, batches: int = 1000
 ) -> Iterable[Row]:
-    batch()
-    rates = [size / timed(batch) for _ in range(total // size)]
-    tenth = max(1, len(rates) // 10)
-    first, last = statistics.median(rates[:tenth]), statistics.median(rates[-tenth:])
-    yield Row(
-        f"duplicates, {what}",
-        "absolute",
-        statistics.median(rates),
-        target,
-        "a second",
-        at_least=True,
-        detail=f"{total:,} requests",
-    )
-    yield Row(
-        "… the first tenth of them",
-        "the last tenth",
-        first / last,
-        1.1,
-        detail=f"{first:,.0f} : {last:,.0f} a second",
-    )
+    """``size``: the requests of a batch; ``batches``: what the used one gets of them first."""
+    rate = statistics.median(size / timed(used) for _ in range(batches))
+    made = f"{size * batches:,} requests"
+    yield Row(what, "duplicates", rate, target, "a second", at_least=True, detail=made)
+    pair = in_turn(lambda: timed(used), lambda: timed(fresh), rounds=15)
+    yield Row("… after 1,000,000 of them", "a fresh one", pair.ratio, 1.1, detail=str(pair))
 
 
-def _engine(module: Path) -> Callable[[], None]:
+def _engine(module: Path) -> Batch:
     engine = Live()
     descriptor = os.open(module, os.O_RDONLY)
     engine.finit_module(descriptor)
@@ -73,18 +62,18 @@ def _engine(module: Path) -> Callable[[], None]:
     return batch
 
 
-def _lines(control: Path, module: Path) -> Callable[[], None]:
+def _lines(control: Path, module: Path) -> Batch:
     line = f"insmod {module}"
     return lambda: request(control, *[line] * LINES)
 
 
-def _writers(control: Path, module: Path, lines_each: int) -> Callable[[], None]:
+def _writers(control: Path, module: Path) -> Batch:
     """Eight processes, each with ``control`` opened for itself as a shell would."""
     line = f"insmod {module}\n".encode()
 
     def writer() -> None:
         descriptor = os.open(control, os.O_WRONLY)
-        for _ in range(lines_each):
+        for _ in range(LINES):
             with contextlib.suppress(FileExistsError):
                 os.write(descriptor, line)
 

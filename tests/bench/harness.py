@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loader.synthesize import ModuleSpec
-from tests.conftest import ask
+from tests.mounts import ask
 
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache"

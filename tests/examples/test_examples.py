@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from loader.synthesize import ModuleSpec
-from tests.conftest import PROJECT, ask
+from tests.conftest import PROJECT
+from tests.mounts import ask
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
