@@ -26,6 +26,10 @@ from loader.kernel import InitResult, Kernel
 from loader.stats import Snapshot
 from loader.tree import Tree
 
+# What calls get from an engine that ends, as from a file system that is gone. Not EINTR: programs
+# would only try again.
+SHUT_DOWN = errno.ENOTCONN
+
 _FILE_MAX = (1 << 31) - 1  # bytes: kernel_read_file is asked for INT_MAX at most
 
 File = int | str | os.PathLike[str]
@@ -173,7 +177,7 @@ class Live:
         if not caller.capable:
             raise LoadError(errno.EPERM)
         if self._stopping:
-            raise LoadError(errno.EINTR)
+            raise LoadError(SHUT_DOWN)
 
     # -- what can be read -------------------------------------------------------------------------
 
@@ -204,7 +208,7 @@ class Live:
                 queue.condition.notify_all()
 
     def shutdown(self) -> None:
-        """End all waits and init routines with EINTR; new calls get EINTR at once."""
+        """End all waits and init routines with SHUT_DOWN; new calls get it at once."""
         self._stopping = True
         self.wake()
 
@@ -288,11 +292,11 @@ class Live:
                 queue = self._queues[step.key] = _Queue(self.kernel.lock)
             queue.waiters += 1
             try:
-                while not step.done():
-                    if self._stopping or caller.signal_pending():
-                        if step.interruptible or self._stopping:
-                            raise LoadError(errno.EINTR)
-                        raise _Interrupted
+                while self._stopping or not step.done():
+                    if self._stopping:
+                        raise LoadError(SHUT_DOWN)
+                    if caller.signal_pending():
+                        raise LoadError(errno.EINTR) if step.interruptible else _Interrupted
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
                         return

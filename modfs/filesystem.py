@@ -195,6 +195,8 @@ class ModulesDirectory:
         self._attributes[b"/control"] = Attributes(stat.S_IFLNK | 0o777, inode=_CONTROL_INODE)
         self._nodes = _Nodes()
         self._handles: dict[int, Report] = {}
+        self._closed = threading.Condition()
+        self._ending = False
         self._numbers = itertools.count(1)
         self.serve(lambda: (self.uid, self.gid, os.getpid()), lambda: False)
 
@@ -271,4 +273,14 @@ class ModulesDirectory:
 
     def release(self, handle: int) -> None:
         """The last descriptor is closed."""
-        self._handles.pop(handle).release()
+        self._handles[handle].release()
+        del self._handles[handle]
+        if self._ending:
+            with self._closed:
+                self._closed.notify_all()
+
+    def wait_until_closed(self, seconds: float) -> None:
+        """Wait until nothing is open, but not longer than that."""
+        self._ending = True
+        with self._closed:
+            self._closed.wait_for(lambda: not self._handles, seconds)

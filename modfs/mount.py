@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loader.live import Live
+    from modfs.filesystem import ModulesDirectory
     from modfs.fuse import Server
 
 log = logging.getLogger("modfs")
@@ -28,6 +29,7 @@ FS_TYPE = "fuse.modfs"
 _SERVER = ".control/server"  # holds the process number of the server
 _READY = b"\0mounted"
 _LEAVE_SECONDS = 10.0
+_GRACE_SECONDS = 1.0
 
 # For mount(8) and /etc/fstab; they say nothing to a FUSE file system.
 _GENERIC = frozenset(
@@ -157,12 +159,12 @@ def serve(live: Live, mountpoint: str, options: MountOptions, ready: Callable[[]
     except LibfuseMissing:
         raise MountError(f"libfuse 2 is missing: {_INSTALL_FUSE}") from None
     files.serve(server.client, server.interrupted)
-    with _signals(live, server):
+    with _signals(live, server, files):
         return server.run()
 
 
 @contextmanager
-def _signals(live: Live, server: Server) -> Iterator[None]:
+def _signals(live: Live, server: Server, files: ModulesDirectory) -> Iterator[None]:
     """Let signals end waits: a client's own, which libfuse passes on as SIGUSR1 to the thread that
     serves it, and those that end the server.
 
@@ -182,6 +184,7 @@ def _signals(live: Live, server: Server) -> Iterator[None]:
         while numbers := os.read(read_end, 4096):
             if any(number in ending for number in numbers):
                 live.shutdown()
+                files.wait_until_closed(_GRACE_SECONDS)  # let writers hear of it, and close
                 server.exit()
             live.wake()
         os.close(read_end)
@@ -392,7 +395,7 @@ def umount_lazily(mountpoint: str) -> None:
 
 
 def umount(mountpoint: str) -> None:
-    """Unmount; whoever waits in a request is let go with EINTR. MountError."""
+    """Unmount; whoever waits in a request is let go with ENOTCONN. MountError."""
     mountpoint = os.path.realpath(mountpoint)
     kind = mounted_type(mountpoint)
     if kind != FS_TYPE:

@@ -1,0 +1,90 @@
+"""Real mounts, and slow modules to wait for."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from loader.synthesize import ModuleSpec
+
+SLOW = 0.5  # seconds
+
+
+@pytest.fixture(scope="session", autouse=True)
+def needs_fuse() -> None:
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("/dev/fuse cannot be opened here")
+
+
+@pytest.fixture
+def make(workshop: Path) -> Callable[..., Path]:
+    """Write a module file: ``make("name", copy=1, **fields of ModuleSpec)``."""
+
+    def make(name: str, copy: int = 0, **fields: object) -> Path:
+        path = workshop / f"{name}.{copy}.ko"
+        path.write_bytes(ModuleSpec(name, **fields).build())  # type: ignore[arg-type]
+        path.chmod(0o644)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def environment_file(workshop: Path) -> Path:
+    """Init routines: ``slow`` takes half a second, ``stuck`` an hour, ``bad`` fails."""
+    path = workshop / "environment.json"
+    routines = {
+        "slow": {"seconds": SLOW},
+        "stuck": {"seconds": 3600},
+        "bad": {"returns": "ENODEV"},
+    }
+    path.write_text(json.dumps({"init": routines}))
+    return path
+
+
+def request(mount: Path, *lines: str) -> int:
+    """Write lines in one write; the errno, 0 if none."""
+    fd = os.open(mount / "control", os.O_WRONLY)
+    try:
+        os.write(fd, "".join(f"{line}\n" for line in lines).encode())
+    except OSError as error:
+        return error.errno or -1
+    finally:
+        os.close(fd)
+    return 0
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def writers(mount: Path, lines: list[str]) -> Iterator[list[int]]:
+    """A thread for each line; their errnos are in the list after the block."""
+    results: list[int] = []
+    threads = [
+        threading.Thread(target=lambda line=line: results.append(request(mount, line)))
+        for line in lines
+    ]
+    for thread in threads:
+        thread.start()
+    yield results
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def stats(mount: Path) -> dict[str, int]:
+    """The numbers of the report, by label."""
+    rows = [line.split("\t") for line in (mount / "stats").read_text().splitlines()]
+    return {row[0].strip(): int(row[1]) for row in rows if len(row) == 2}
