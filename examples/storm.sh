@@ -4,8 +4,8 @@
 #
 #   examples/storm.sh MOUNTPOINT MODULE.ko [WRITERS]
 #
-# Prints how the requests ended and what the storm cost. On 6.4 and with --without idempotent far
-# more of them fail than on a newer kernel: try both.
+# Prints how the requests ended and what the storm cost. While the first of them is loading, a kernel
+# since 6.5 has the others share its result; an older one reads the file for each, and refuses it.
 set -eu
 
 mount=${1:?usage: storm.sh MOUNTPOINT MODULE.ko [WRITERS]}

@@ -13,7 +13,9 @@ README = (PROJECT / "README.md").read_text()
 
 
 def test_readme(workshop: Path, environment: dict[str, str]) -> None:
-    """All sessions in order, as one person would type them, in one folder."""
+    """All sessions in order, as one person would type them in a clone of the project."""
+    for name in ("examples", "tests"):
+        (workshop / name).symlink_to(PROJECT / name)
     shell = Shell(workshop, environment)
     try:
         for step in (step for session in sessions(README) for step in session):
