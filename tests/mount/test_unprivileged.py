@@ -27,7 +27,7 @@ exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -ec '
     cat "$0/mount/stats"
     stat -c %u "$0/mount/stats"
     modfs umount "$0/mount"
-    ! grep modfs /proc/self/mounts
+    ! grep fuse.modfs /proc/self/mounts
 ' "$1"
 """
 
