@@ -369,24 +369,24 @@ class Kernel:
         """
         with self.lock:
             found = self._exports.get(name)
-            if found is None:
-                return errno.ENOENT if self._missing(module, name) else None
-            owner, export = found
-            if export.gpl and "P" in module.taints:
-                return errno.ENOENT
-            if export.gpl:
-                module.using_gplonly_symbols = True
-            if not self._inherit_taint(module, owner, name):
-                return errno.ENOENT
-            if not self._check_version(module, export):
-                return errno.EINVAL
-            if not self._check_namespace(module, export):
-                return errno.EINVAL
-            return self._ref_module(module, owner)
+            if found is not None:
+                return self._use_symbol(module, *found)
+        # No loaded module exports it: is it some other module's, or the kernel image's own? That
+        # may have to be read from a file, so not with the lock held.
+        return errno.ENOENT if self.exporter(name) not in (None, module.name) else None
 
-    def _missing(self, module: Module, name: str) -> bool:
-        """No loaded module exports it: is it a module's, or is it the kernel image's own?"""
-        return self.exporter(name) not in (None, module.name)
+    def _use_symbol(self, module: Module, owner: Module, export: Export) -> Module | int | None:
+        if export.gpl and "P" in module.taints:
+            return errno.ENOENT
+        if export.gpl:
+            module.using_gplonly_symbols = True
+        if not self._inherit_taint(module, owner, export.name):
+            return errno.ENOENT
+        if not self._check_version(module, export):
+            return errno.EINVAL
+        if not self._check_namespace(module, export):
+            return errno.EINVAL
+        return self._ref_module(module, owner)
 
     def _inherit_taint(self, module: Module, owner: Module, name: str) -> bool:
         if "P" not in owner.taints:
