@@ -67,6 +67,7 @@ missing_packages() {
         wants readelf binutils
         wants gcc 'gcc libc6-dev'
         wants ps procps
+        wants less less
         wants xz xz-utils
         wants zstd zstd
         wants_library 'libseccomp\.so\.2' libseccomp2
