@@ -173,8 +173,8 @@ def test_umount_of_something_else(workshop: Path, environment: dict[str, str]) -
         assert "modfs is not mounted here" in done.stderr
 
 
-# In a mount namespace of its own, since mount(8) clears PATH and modfs has to be where /bin/sh looks
-# for programs then.
+# In a mount namespace of its own: mount(8) clears PATH, so modfs has to be where /bin/sh looks
+# for programs without one.
 MOUNT_BY_TYPE = """
 set -e
 mount -t tmpfs private /usr/local/sbin
