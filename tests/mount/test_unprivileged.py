@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,14 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PROJECT
+
 SCRIPT = r"""
-set -e
 mknod "$1/fuse" c 10 229; chmod 666 "$1/fuse"; mount --bind "$1/fuse" /dev/fuse
-# Python itself may lie in a folder that others cannot enter: show it in an empty one.
-if ! setpriv --reuid=65534 --clear-groups test -x "$2/bin"; then
-    mkdir "$1/python"; mount --bind "$2" "$1/python"
-    mount -t tmpfs -o mode=755 none "$3"; mkdir -p "$2"; mount --bind "$1/python" "$2"
-fi
 mkdir "$1/mount" "$1/home"; chown 65534:65534 "$1/mount" "$1/home"
 exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -ec '
     cd "$0/home"
@@ -32,17 +29,33 @@ exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -ec '
 """
 
 
+def opened(*folders: Path) -> str:
+    """Commands that show ``folders`` again where others may not enter a folder above them, as
+    /root: that folder is covered by an empty one, and they are put back into it."""
+    hidden = {folder: closed for folder in folders if (closed := closed_above(folder))}
+    kept = {folder: f'"$1/kept{number}"' for number, folder in enumerate(hidden)}
+    quoted = {path: shlex.quote(str(path)) for path in (*hidden, *hidden.values())}
+    lines = [f"mkdir {kept[it]}; mount --bind {quoted[it]} {kept[it]}" for it in hidden]
+    lines += [f"mount -t tmpfs -o mode=755 none {quoted[it]}" for it in set(hidden.values())]
+    lines += [f"mkdir -p {quoted[it]}; mount --bind {kept[it]} {quoted[it]}" for it in hidden]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def closed_above(folder: Path) -> Path | None:
+    """The outermost folder above that others may not enter."""
+    return next((path for path in reversed(folder.parents) if not path.stat().st_mode & 1), None)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make the namespace")
 def test_mount_as_an_ordinary_user(workshop: Path, environment: dict[str, str]) -> None:
     if shutil.which("unshare") is None or shutil.which("setpriv") is None:
         pytest.skip("needs unshare and setpriv of util-linux")
-    above = reversed([Path(sys.base_prefix), *Path(sys.base_prefix).parents])
-    closed = next((path for path in above if not path.stat().st_mode & 1), "/nonexistent")
+    script = "set -e\n" + opened(Path(sys.base_prefix), PROJECT) + SCRIPT
     folder = Path("/tmp") / f"modfs-test-{os.getpid()}"
     folder.mkdir(mode=0o755)
     try:
         done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", SCRIPT, "sh", folder, sys.base_prefix, closed],
+            ["unshare", "--mount", "sh", "-c", script, "sh", folder],
             env=environment,
             capture_output=True,
             text=True,
