@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import stat
 import threading
@@ -21,7 +22,7 @@ from typing import NoReturn
 
 from loader.live import Live
 from modfs.control import HELP
-from modfs.debugfs import FILES
+from modfs.debugfs import FILES, proc_modules, sys_module
 from modfs.fuse import DIRECTORY, Attributes
 from modfs.requests import Client, Requests
 
@@ -183,9 +184,13 @@ class ModulesDirectory:
             for name, file in FILES.items()
         }
         self._texts[b"kmsg"] = live.kmsg
+        # For programs of ours that join this engine.
         self._texts[_SERVER] = lambda: f"{os.getpid()}\n"
-        modes = {name.encode(): file.mode for name, file in FILES.items()}
-        modes |= {b"kmsg": 0o444, _SERVER: 0o444}
+        self._texts[b".control/proc_modules"] = lambda: proc_modules(live.snapshot())
+        self._texts[b".control/sys_module"] = lambda: json.dumps(sys_module(live.snapshot()))
+        self._texts[b".control/compression"] = lambda: f"{live.config.compression}\n"
+        modes = dict.fromkeys(self._texts, 0o444)
+        modes |= {name.encode(): file.mode for name, file in FILES.items()}
         self._attributes: dict[bytes, Attributes] = {
             b"/" + name: Attributes(stat.S_IFREG | mode, inode=number)
             for number, (name, mode) in enumerate(modes.items(), _ROOT_INODE + 1)
@@ -245,19 +250,24 @@ class ModulesDirectory:
             yield from (name for name in self._texts if b"/" not in name)
             yield b"control"
 
+    def releasedir(self, directory: int) -> None:
+        """Nothing was kept for it."""
+
     # -- open files -------------------------------------------------------------------------------
 
     def open(self, path: bytes, flags: int) -> int:
         """A handle. OSError: ENOENT."""
+        handle = next(self._numbers)
+        self._handles[handle] = self.open_file(path)
+        return handle
+
+    def open_file(self, path: bytes) -> Report:
+        """An open file. OSError: ENOENT."""
         compose = self._texts.get(path[1:])
         if compose is not None:
-            opened = Report(compose)
-        else:
-            closed = self._nodes.opened(self._node(path))
-            opened = ControlFile(self._requests, self._client, closed)
-        handle = next(self._numbers)
-        self._handles[handle] = opened
-        return handle
+            return Report(compose)
+        closed = self._nodes.opened(self._node(path))
+        return ControlFile(self._requests, self._client, closed)
 
     def read(self, handle: int, size: int, offset: int) -> bytes:
         """Part of an open file."""

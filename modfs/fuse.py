@@ -52,6 +52,8 @@ class FileSystem(Protocol):
 
     def readdir(self, directory: int) -> Iterable[bytes]: ...
 
+    def releasedir(self, directory: int) -> None: ...
+
     def open(self, path: bytes, flags: int) -> int: ...
 
     def read(self, handle: int, size: int, offset: int) -> bytes: ...
@@ -134,6 +136,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "readlink": (c_char_p, c_void_p, c_size_t),
     "opendir": (c_char_p, c_void_p),
     "readdir": (c_void_p, c_void_p, c_void_p, c_long, c_void_p),
+    "releasedir": (c_void_p, c_void_p),
     "open": (c_char_p, c_void_p),
     "read": (c_void_p, c_void_p, c_size_t, c_long, c_void_p),
     "write": (c_void_p, c_void_p, c_size_t, c_long, c_void_p),
@@ -267,6 +270,10 @@ class Server:
         add = _FILL(fill)
         for name in (b".", b"..", *self._files.readdir(self._handle(info))):
             add(buffer, name, None, 0)
+        return 0
+
+    def _releasedir(self, path: int, info: int) -> int:
+        self._files.releasedir(self._handle(info))
         return 0
 
     def _open(self, path: bytes, info: int) -> int:

@@ -1,0 +1,272 @@
+"""Answer the module calls of running programs from an engine.
+
+A few threads wait for calls; each that takes one up answers it itself, after having made sure that
+another thread still waits. So a caller that waits for a slow module holds up nobody.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import select
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from loader.elf import MODULE_NAME_LEN
+from loader.live import Caller
+from modfs import seccomp
+from modfs.seccomp import Notification
+
+log = logging.getLogger("modfs.intercept")
+
+_IDLE_THREADS = 4  # more than so many that wait for calls end
+_KEPT_PROCESSES = 256
+_PARAMS_MAX = 1 << 20  # bytes; the kernel takes longer ones, no program has any
+_IMAGE_MAX = 1 << 30  # bytes
+_PIDFD_THREAD = os.O_EXCL  # 6.9
+_SYS_PIDFD_GETFD = 438
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Engine(Protocol):
+    """What answers: an engine of our own (loader.live.Live), or a mounted one."""
+
+    def finit_module(
+        self, file: int, params: str | None, flags: int, *, caller: Caller
+    ) -> None: ...
+
+    def init_module(
+        self, image: bytes | None, params: str | None, *, length: int, caller: Caller
+    ) -> None: ...
+
+    def delete_module(self, name: str, flags: int, *, caller: Caller) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+class _Processes:
+    """Descriptors of callers' threads, kept from call to call; and word of those that die."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._kept: OrderedDict[int, int] = OrderedDict()  # tid -> pidfd
+        self._lock = threading.Lock()
+        self._epoll = select.epoll()
+        self._watched: dict[int, threading.Event] = {}  # pidfd -> set when it is gone
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def getfd(self, tid: int, fd: int) -> int:
+        """The caller's descriptor, as one of ours. OSError: EBADF, ESRCH."""
+        for again in (True, False):
+            pidfd = self._pidfd(tid)
+            found: int = _libc.syscall(_SYS_PIDFD_GETFD, pidfd, fd, 0)
+            if found >= 0:
+                return found
+            number = ctypes.get_errno()
+            if number != errno.ESRCH or not again:
+                raise OSError(number, os.strerror(number))
+            self._forget(tid)  # the number has been used again
+        raise AssertionError
+
+    def _pidfd(self, tid: int) -> int:
+        with self._lock:
+            pidfd = self._kept.get(tid)
+            if pidfd is not None:
+                self._kept.move_to_end(tid)
+                return pidfd
+        try:
+            pidfd = os.pidfd_open(tid, _PIDFD_THREAD)
+        except OSError:  # an older kernel: by the thread's process
+            pidfd = os.pidfd_open(_process_of(tid))
+        with self._lock:
+            other = self._kept.setdefault(tid, pidfd)
+            if other != pidfd:
+                os.close(pidfd)
+            elif len(self._kept) > _KEPT_PROCESSES:
+                _, oldest = self._kept.popitem(last=False)
+                os.close(oldest)
+            return other
+
+    def _forget(self, tid: int) -> None:
+        with self._lock:
+            pidfd = self._kept.pop(tid, None)
+        if pidfd is not None:
+            os.close(pidfd)
+
+    # -- death ------------------------------------------------------------------------------------
+
+    def watch(self, tid: int) -> tuple[int, threading.Event]:
+        """An event that is set when the thread is gone; end with unwatch."""
+        gone = threading.Event()
+        try:
+            try:
+                pidfd = os.pidfd_open(tid, _PIDFD_THREAD)
+            except OSError:
+                pidfd = os.pidfd_open(_process_of(tid))
+        except OSError:
+            gone.set()
+            return -1, gone
+        self._watched[pidfd] = gone
+        self._epoll.register(pidfd, select.EPOLLIN | select.EPOLLONESHOT)
+        return pidfd, gone
+
+    def unwatch(self, pidfd: int) -> None:
+        """The call is over."""
+        if pidfd >= 0:
+            del self._watched[pidfd]
+            os.close(pidfd)  # and so out of the epoll set
+
+    def _watch(self) -> None:
+        while True:
+            for pidfd, _ in self._epoll.poll():
+                gone = self._watched.get(pidfd)
+                if gone is not None:
+                    gone.set()
+            self._wake()
+
+
+def _process_of(tid: int) -> int:
+    with open(f"/proc/{tid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("Tgid:"))
+
+
+class _Waiting:
+    """Has the caller been killed? Asked only by a call that is about to wait."""
+
+    __slots__ = ("_gone", "_pidfd", "_processes", "_tid")
+
+    def __init__(self, processes: _Processes, tid: int) -> None:
+        self._processes = processes
+        self._tid = tid
+        self._pidfd = -1
+        self._gone: threading.Event | None = None
+
+    def pending(self) -> bool:
+        if self._gone is None:
+            self._pidfd, self._gone = self._processes.watch(self._tid)
+        return self._gone.is_set()
+
+    def over(self) -> None:
+        if self._gone is not None:
+            self._processes.unwatch(self._pidfd)
+
+
+class Supervisor:
+    """Serves one listener until no program is left that could call."""
+
+    def __init__(self, listener: int, engine: Engine) -> None:
+        self._listener = listener
+        self._engine = engine
+        self._processes = _Processes(engine.wake)
+        self._names = seccomp.call_names()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._answers: dict[str, Callable[[Notification, Caller], None]] = {
+            "finit_module": self._finit_module,
+            "init_module": self._init_module,
+            "delete_module": self._delete_module,
+        }
+
+    def run(self) -> None:
+        """Returns when the last program has ended. Calls that still wait go on in their threads."""
+        self._start_thread()
+        poll = select.poll()
+        poll.register(self._listener, select.POLLHUP)
+        while not any(event & select.POLLHUP for _, event in poll.poll()):
+            pass
+
+    def _start_thread(self) -> None:
+        self._idle += 1
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                notification = seccomp.receive(self._listener)
+            except OSError as error:
+                if error.errno in (errno.EINTR, errno.EAGAIN):
+                    continue
+                if error.errno == errno.ENOENT and not self._all_gone():
+                    continue  # that one caller was killed before it was taken up
+                return
+            with self._lock:
+                self._idle -= 1
+                if not self._idle:
+                    self._start_thread()
+            try:
+                number = self._answer(notification)
+            except Exception:
+                log.exception("a call could not be answered")
+                number = errno.EIO
+            seccomp.answer(self._listener, notification, number)
+            with self._lock:
+                if self._idle >= _IDLE_THREADS:
+                    return
+                self._idle += 1
+
+    def _all_gone(self) -> bool:
+        poll = select.poll()
+        poll.register(self._listener, select.POLLHUP)
+        return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+    # -- one call ---------------------------------------------------------------------------------
+
+    def _answer(self, notification: Notification) -> int:
+        waiting = _Waiting(self._processes, notification.tid)
+        capable = seccomp.has_cap_sys_module(notification.tid)
+        caller = Caller(signal_pending=waiting.pending, capable=capable)
+        try:
+            self._answers[self._names[notification.call]](notification, caller)
+        except OSError as error:
+            return error.errno or errno.EIO
+        finally:
+            waiting.over()
+        return 0
+
+    def _finit_module(self, notification: Notification, caller: Caller) -> None:
+        fd, address, flags, *_ = notification.arguments
+        params = self._params(notification.tid, address)
+        try:
+            ours = self._processes.getfd(notification.tid, _signed(fd))
+        except OSError:
+            ours = -1
+        try:
+            if seccomp.is_valid(self._listener, notification):
+                self._engine.finit_module(ours, params, _signed(flags), caller=caller)
+        finally:
+            if ours >= 0:
+                os.close(ours)
+
+    def _init_module(self, notification: Notification, caller: Caller) -> None:
+        address, length, params_address, *_ = notification.arguments
+        params = self._params(notification.tid, params_address)
+        if length > _IMAGE_MAX:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        image = seccomp.read_memory(notification.tid, address, length) if length else b""
+        if seccomp.is_valid(self._listener, notification):
+            self._engine.init_module(image, params, length=length, caller=caller)
+
+    def _delete_module(self, notification: Notification, caller: Caller) -> None:
+        address, flags, *_ = notification.arguments
+        name = seccomp.read_string(notification.tid, address, MODULE_NAME_LEN)
+        if name is None and caller.capable:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        if seccomp.is_valid(self._listener, notification):
+            text = (name or b"").decode("utf-8", "surrogateescape")
+            self._engine.delete_module(text, flags & 0xFFFFFFFF, caller=caller)
+
+    def _params(self, tid: int, address: int) -> str | None:
+        """The parameter string; None stands for an address that is not mapped."""
+        text = seccomp.read_string(tid, address, _PARAMS_MAX) if address else None
+        return None if text is None else text.decode("utf-8", "surrogateescape")
+
+
+def _signed(number: int) -> int:
+    """An int argument as C sees it."""
+    number &= 0xFFFFFFFF
+    return number - ((number & 1 << 31) << 1)

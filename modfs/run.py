@@ -1,0 +1,261 @@
+"""modfs run: three processes.
+
+The one that the user started waits for the command and passes its exit status on. A server, in a
+session of its own, holds the engine, the file systems and the namespace, and answers the command's
+module calls. The command itself enters that namespace, has its calls caught, and starts. The server
+ends with the last program in the namespace, and the namespace with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from loader.live import Live
+from modfs import debugfs, sandbox, seccomp
+from modfs.filesystem import ModulesDirectory
+from modfs.fuse import LibfuseMissing, Server
+from modfs.intercept import Engine, Supervisor
+from modfs.joined import Joined
+from modfs.sandbox import SandboxError
+from modfs.views import DebugView, ProcView, SysModuleView, View, Views
+
+log = logging.getLogger("modfs.run")
+
+_READY, _EXITED, _BUSY, _DONE = b"ready", b"exited", b"busy", b"done"
+_MESSAGE_MAX = 4096  # bytes
+_LINGER = 0.1  # seconds in which the last programs may end after the command
+# Where programs look for what the kernel runs to load modules, and whether it may.
+_SYSCTLS = {
+    "sys/kernel/modprobe": lambda: "/sbin/modprobe\n",
+    "sys/kernel/modules_disabled": lambda: "0\n",
+}
+
+
+class RunError(Exception):
+    """The command cannot be run; the message says why."""
+
+
+class Source(Protocol):
+    """The texts of an engine."""
+
+    compression: str
+
+    def proc_modules(self) -> str: ...
+
+    def sys_module(self) -> dict[str, dict[str, str]]: ...
+
+    def stats(self) -> str: ...
+
+
+class Own:
+    """The texts of an engine of our own."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self.compression = live.config.compression
+
+    def proc_modules(self) -> str:
+        """/proc/modules."""
+        return debugfs.proc_modules(self._live.snapshot())
+
+    def sys_module(self) -> dict[str, dict[str, str]]:
+        """/sys/module: texts by module and file."""
+        return debugfs.sys_module(self._live.snapshot())
+
+    def stats(self) -> str:
+        """The report."""
+        return debugfs.stats(self._live.snapshot())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run and how. ``mount``: join the engine mounted there, instead of one of our own.
+
+    ``stats``: a descriptor for the final report.
+    """
+
+    command: tuple[str, ...]
+    make: Callable[[], Live]
+    tree: Path | None = None
+    mount: Path | None = None
+    stats: int | None = None
+
+
+def run(plan: Plan) -> int:
+    """Run the command; its exit status, or minus the signal that ended it. RunError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    server = os.fork()
+    if server == 0:
+        ours.close()
+        _serve_and_exit(plan, theirs)
+    theirs.close()
+    said = ours.recv(_MESSAGE_MAX)
+    if said != _READY:
+        raise RunError(said.decode(errors="replace") or "the server ended early")
+    command = os.fork()
+    if command == 0:
+        _become(plan.command, server, ours)
+    status = _wait(command)
+    ours.send(_EXITED)
+    ours.recv(_MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
+    return status
+
+
+def _wait(command: int) -> int:
+    """Wait for the command; signals of the terminal are its own affair, others are passed on."""
+
+    def pass_on(number: int, frame: object) -> None:
+        os.kill(command, number)
+
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    return os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
+
+
+# -- the command's process ------------------------------------------------------------------------
+
+
+def _become(command: tuple[str, ...], server: int, channel: socket.socket) -> None:
+    """Enter the namespace, have calls caught, and become the command. Never returns."""
+    status = 126
+    try:
+        sandbox.join(server, user=os.geteuid() != 0)
+        listener = seccomp.install()
+        socket.send_fds(channel, [b"listener"], [listener])
+        os.close(listener)
+        channel.recv(_MESSAGE_MAX)
+        os.execvp(command[0], command)
+    except FileNotFoundError as error:
+        status = 127
+        print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
+    except OSError as error:
+        print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
+    except (SandboxError, seccomp.Unsupported) as error:
+        print(f"modfs run: {error}", file=sys.stderr)
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+# -- the server's process -------------------------------------------------------------------------
+
+
+def _serve_and_exit(plan: Plan, channel: socket.socket) -> None:
+    """Never returns; what goes wrong before the command starts is told over ``channel``."""
+    status = 1
+    try:
+        os.setsid()
+        seccomp.architectures()
+        _serve(plan, channel)
+        status = 0
+    except (SandboxError, seccomp.Unsupported, RunError) as error:
+        channel.send(str(error).encode()[:_MESSAGE_MAX])
+    except OSError as error:
+        channel.send(f"{error.filename or 'server'}: {error.strerror}".encode()[:_MESSAGE_MAX])
+    except BaseException as error:
+        channel.send(f"unexpected: {error!r}".encode()[:_MESSAGE_MAX])
+    finally:
+        os._exit(status)
+
+
+def _serve(plan: Plan, channel: socket.socket) -> None:
+    joined = Joined(plan.mount) if plan.mount else None
+    sandbox.enter()
+    sandbox.prepare()
+    live = None if joined else plan.make()
+    source: Source = joined or Own(_not_none(live))
+    engine: Engine = joined or _not_none(live)
+    server = _mount_views(source, live)
+    sandbox.place_views(plan.mount or sandbox.VIEWS / "debug")
+    if plan.tree is not None:
+        sandbox.place_tree(plan.tree, os.uname().release)
+    _leave_terminal()
+    channel.send(_READY)
+    _, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_MAX, 1)
+    if not descriptors:
+        return  # the command's process failed, and has said why
+    channel.send(_READY)
+    listener = descriptors[0]
+    supervisor = Supervisor(listener, engine)
+    watcher = threading.Thread(target=_tell_if_busy, args=(channel, listener), daemon=True)
+    watcher.start()
+    supervisor.run()
+    if live is not None:
+        live.shutdown()
+    if plan.stats is not None:
+        os.write(plan.stats, source.stats().encode("utf-8", "surrogateescape"))
+    del server
+    channel.send(_DONE)
+
+
+def _not_none(live: Live | None) -> Live:
+    assert live is not None
+    return live
+
+
+def _mount_views(source: Source, live: Live | None) -> Server:
+    """The views' file system, served by a thread. RunError."""
+    real = None if sandbox.proc_has_modules() else str(sandbox.REAL_PROC)
+    sysctls = {} if real is None else _SYSCTLS
+    views: dict[str, View] = {
+        "module": SysModuleView(source.sys_module, source.compression),
+        "proc": ProcView({"modules": source.proc_modules, **sysctls}, real),
+    }
+    directory = ModulesDirectory(live) if live else None
+    if directory:
+        views["debug"] = DebugView(directory)
+    ready = threading.Event()
+    files = Views(views)
+    files.when_mounted = ready.set
+    # Nothing may be remembered: processes and modules come and go.
+    options = ("fsname=modfs", "subtype=modfs", "default_permissions", "allow_other", "direct_io")
+    never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0", "intr")
+    try:
+        server = Server(files, str(sandbox.VIEWS), (*options, *never))
+    except LibfuseMissing:
+        raise RunError("libfuse 2 is missing: install it with: apt-get install fuse") from None
+    if directory:
+        directory.serve(server.client, server.interrupted)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not ready.wait(0.5):
+        if not thread.is_alive():
+            raise RunError("FUSE cannot be mounted here: see the line above")
+    return server
+
+
+def _leave_terminal() -> None:
+    """Hold nothing open that somebody may wait for the end of."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _tell_if_busy(channel: socket.socket, listener: int) -> None:
+    """The command has ended; do programs that it started go on?"""
+    if channel.recv(_MESSAGE_MAX) != _EXITED:
+        return
+    poll = select.poll()
+    poll.register(listener, select.POLLHUP)
+    if not poll.poll(_LINGER * 1000):
+        try:
+            channel.send(_BUSY)
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                raise
