@@ -80,21 +80,23 @@ def load_fusepy() -> Any:
 
 # -- threads --------------------------------------------------------------------------------------
 
-_MAX_KEPT = 64
+_GILSTATE_LOCKED = 0
 
 
 class _KeptStates:
     """Python states of libfuse's threads, kept between calls.
 
     A thread that Python did not start gets a new state at every callback and loses it at its end.
-    One more PyGILState_Ensure keeps it. libfuse ends threads that idle: their states are freed when
-    others need the room.
+    One more PyGILState_Ensure keeps it, until the thread ends: libfuse ends threads that idle.
     """
 
     def __init__(self) -> None:
         self._local = threading.local()
-        self._lock = threading.Lock()
-        self._states: dict[int, int] = {}  # native thread id -> PyThreadState
+        # What the C library runs at the end of a thread, before it forgets which state is whose.
+        # A state must be freed by its own thread: from Python 3.12 on, freeing another's breaks
+        # the one of who frees it.
+        self._at_exit: Any = getattr(ctypes.CDLL(None), "__cxa_thread_atexit_impl", None)
+        self._release = ctypes.CFUNCTYPE(None, c_void_p)(_release_state)
 
     def keep(self) -> None:
         """Keep the state of the calling thread. To be called first in every callback."""
@@ -104,29 +106,15 @@ class _KeptStates:
             self._keep()
 
     def _keep(self) -> None:
-        thread = threading.get_native_id()
-        with self._lock:
-            if len(self._states) >= _MAX_KEPT or thread in self._states:
-                self._free_dead(thread)
-            if len(self._states) >= _MAX_KEPT:
-                return
-            ctypes.pythonapi.PyGILState_Ensure()
-            self._states[thread] = _PyThreadState_Get()
         self._local.kept = True
-
-    def _free_dead(self, reused: int) -> None:
-        for thread, state in list(self._states.items()):
-            if thread == reused or not os.path.exists(f"/proc/self/task/{thread}"):
-                del self._states[thread]
-                _PyThreadState_Clear(state)
-                _PyThreadState_Delete(state)
+        if self._at_exit is not None and self._at_exit(self._release, None, self._at_exit) == 0:
+            ctypes.pythonapi.PyGILState_Ensure()
 
 
-_PyThreadState_Get = ctypes.PYFUNCTYPE(c_void_p)(("PyThreadState_Get", ctypes.pythonapi))
-_PyThreadState_Clear = ctypes.PYFUNCTYPE(None, c_void_p)(("PyThreadState_Clear", ctypes.pythonapi))
-_PyThreadState_Delete = ctypes.PYFUNCTYPE(None, c_void_p)(
-    ("PyThreadState_Delete", ctypes.pythonapi)
-)
+def _release_state(_: object) -> None:
+    """Undo the one more PyGILState_Ensure; the callback's own end then frees the state."""
+    ctypes.pythonapi.PyGILState_Release(_GILSTATE_LOCKED)
+
 
 # -- operations -----------------------------------------------------------------------------------
 

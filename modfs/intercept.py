@@ -30,8 +30,6 @@ _IMAGE_MAX = 1 << 30  # bytes
 _PIDFD_THREAD = os.O_EXCL  # 6.9
 _SYS_PIDFD_GETFD = 438
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 class Engine(Protocol):
     """What answers: an engine of our own (loader.live.Live), or a mounted one."""
@@ -64,7 +62,7 @@ class _Processes:
         """The caller's descriptor, as one of ours. OSError: EBADF, ESRCH."""
         for again in (True, False):
             pidfd = self._pidfd(tid)
-            found: int = _libc.syscall(_SYS_PIDFD_GETFD, pidfd, fd, 0)
+            found = seccomp.syscall(_SYS_PIDFD_GETFD, pidfd, fd, 0)
             if found >= 0:
                 return found
             number = ctypes.get_errno()

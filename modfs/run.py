@@ -8,7 +8,6 @@ ends with the last program in the namespace, and the namespace with it.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import select
@@ -17,6 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -109,8 +109,9 @@ def run(plan: Plan) -> int:
     if command == 0:
         _become(plan.command, server, ours)
     status = _wait(command)
-    ours.send(_EXITED)
-    ours.recv(_MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
+    with suppress(ConnectionError):  # the server may be gone already
+        ours.send(_EXITED)
+        ours.recv(_MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
     return status
 
 
@@ -200,7 +201,8 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     if plan.stats is not None:
         os.write(plan.stats, source.stats().encode("utf-8", "surrogateescape"))
     del server
-    channel.send(_DONE)
+    with suppress(ConnectionError):
+        channel.send(_DONE)
 
 
 def _not_none(live: Live | None) -> Live:
@@ -254,8 +256,5 @@ def _tell_if_busy(channel: socket.socket, listener: int) -> None:
     poll = select.poll()
     poll.register(listener, select.POLLHUP)
     if not poll.poll(_LINGER * 1000):
-        try:
+        with suppress(ConnectionError):
             channel.send(_BUSY)
-        except OSError as error:
-            if error.errno != errno.EPIPE:
-                raise

@@ -17,6 +17,13 @@ from typing import NamedTuple
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
+    """syscall(2), each number in a full register; the result, or -1 with the errno set."""
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    result: int = _libc.syscall(ctypes.c_long(number), *words)
+    return result
+
+
 class Architecture(NamedTuple):
     """One way to make system calls: its AUDIT_ARCH number and the calls' numbers."""
 
@@ -105,10 +112,10 @@ def install() -> int:
     header = struct.pack("<H6xQ", len(program) // 8, ctypes.addressof(buffer))
     flags = _FLAG_NEW_LISTENER | _FLAG_WAIT_KILLABLE_RECV
     seccomp = _NUMBERS[platform.machine()][0]
-    listener: int = _libc.syscall(seccomp, _SET_MODE_FILTER, flags, header)
+    listener = syscall(seccomp, _SET_MODE_FILTER, flags, header)
     if listener < 0 and ctypes.get_errno() == errno.EACCES:
         _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        listener = _libc.syscall(seccomp, _SET_MODE_FILTER, flags, header)
+        listener = syscall(seccomp, _SET_MODE_FILTER, flags, header)
     if listener < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     os.set_inheritable(listener, False)
@@ -163,7 +170,7 @@ def read_memory(tid: int, address: int, size: int) -> bytes | None:
     local = struct.pack("<QQ", ctypes.addressof(ctypes.c_char.from_buffer(buffer)), size)
     remote = struct.pack("<QQ", address, size)
     readv = _NUMBERS[platform.machine()][1]
-    done = _libc.syscall(readv, tid, local, ctypes.c_ulong(1), remote, ctypes.c_ulong(1), 0)
+    done = syscall(readv, tid, local, 1, remote, 1, 0)
     return bytes(buffer) if done == size else None
 
 
@@ -187,6 +194,6 @@ def has_cap_sys_module(tid: int) -> bool:
     """May it load modules? Root of a user namespace may: the kernel here is its own."""
     header = struct.pack("<Ii", _CAPABILITY_VERSION_3, tid)
     data = ctypes.create_string_buffer(24)
-    if _libc.syscall(_NUMBERS[platform.machine()][2], header, data):
+    if syscall(_NUMBERS[platform.machine()][2], header, data):
         return False
     return bool(struct.unpack_from("<I", data.raw)[0] >> _CAP_SYS_MODULE & 1)

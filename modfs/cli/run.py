@@ -64,6 +64,7 @@ def command(**values: Any) -> None:
         print(f"modfs run: {error.filename or 'run'}: {error.strerror}", file=sys.stderr)
         status = 125
     if status < 0:  # die as the command died
-        signal.signal(-status, signal.SIG_DFL)
+        if -status not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     sys.exit(status)
