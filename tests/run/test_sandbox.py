@@ -1,0 +1,210 @@
+"""The sandbox: what passes through, what is seen, what is left behind."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.mount.conftest import wait_for
+from tests.run.conftest import Done, stats
+
+Run = Callable[..., Done]
+STATS = "cat /sys/kernel/debug/modules/stats"
+
+
+def nothing_is_left() -> bool:
+    """No server of ours runs, and the host has no mount of ours."""
+    found = subprocess.run(["pgrep", "-f", "modfs run"], capture_output=True)
+    mounts = Path("/proc/self/mounts").read_text()
+    return found.returncode == 1 and "/sys/kernel/debug/.modfs" not in mounts
+
+
+@pytest.mark.parametrize("status", [0, 7, 255])
+def test_exit_status(run: Run, status: int) -> None:
+    assert run(f"exit {status}").returncode == status
+
+
+def test_signals_are_the_command_s(run: Run) -> None:
+    assert run("kill -TERM $$").returncode == -signal.SIGTERM
+    assert run("kill -KILL $$").returncode == -signal.SIGKILL
+
+
+def test_a_command_that_is_not_there(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    for name, status in (("no-such-command", 127), (str(tmp_path / "plain"), 126)):
+        done = subprocess.run(["modfs", "run", "--", name], env=environment, capture_output=True)
+        assert done.returncode == status
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_streams_and_folder(run: Run, tmp_path: Path) -> None:
+    done = run("pwd; echo out; echo err >&2")
+    assert (done.stdout, done.stderr) == (f"{tmp_path}\nout\n", "err\n")
+
+
+def test_terminal(environment: dict[str, str]) -> None:
+    """With no command a shell, on the terminal, that can be interrupted."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe("modfs", ["modfs", "run"], environment | {"SHELL": "/bin/sh", "PS1": "> "})
+    said = b""
+
+    def read_until(text: bytes) -> None:
+        nonlocal said
+        deadline = time.monotonic() + 30
+        while text not in said:
+            assert time.monotonic() < deadline
+            said += os.read(terminal, 1000)
+
+    read_until(b"> ")
+    os.write(terminal, b"tty; sleep 100\n")
+    read_until(b"/dev/pts/")
+    time.sleep(0.3)  # for sleep to start
+    os.write(terminal, b"\x03")
+    os.write(terminal, b"head -c 25 /sys/kernel/debug/modules/stats\nexit 5\n")
+    read_until(b"Mods ever loaded")
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 5
+    os.close(terminal)
+
+
+def test_what_programs_see(run: Run) -> None:
+    done = run(
+        "ls /lib/modules; uname -r; cat /proc/sys/kernel/modprobe /sys/module/compression;"
+        " ls /sys/module; cat /proc/self/comm"
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == lines[1]
+    assert lines[2:6] == ["/sbin/modprobe", "zstd", "compression", "cat"]
+
+
+def test_sys_module(run: Run) -> None:
+    done = run(
+        "modprobe top; cd /sys/module; cat middle/initstate middle/refcnt middle/initsize"
+        " middle/parameters/n; ls middle middle/holders; readlink -f base/holders/middle"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.split()
+    assert lines[:4] == ["live", "1", "0", "3"]
+    assert {"coresize", "taint", "holders", "parameters", "sections"} <= set(lines)
+    assert lines[-2:] == ["top", "/sys/module/middle"]
+
+
+def test_stats_file(run: Run, tmp_path: Path) -> None:
+    run("modprobe top", options=("--stats", "final"))
+    assert stats((tmp_path / "final").read_text())["Mods ever loaded"] == 3
+
+
+def test_options_describe_the_kernel(run: Run) -> None:
+    done = run(f"insmod $TREE/kernel/base.ko; insmod $TREE/kernel/base.ko; {STATS}",
+               options=("--kernel", "6.4", "--without", "early-check"))  # fmt: skip
+    assert stats(done.stdout)["Mods failed on load"] == 1
+
+
+def test_a_killed_caller_is_forgotten(run: Run) -> None:
+    done = run("insmod $TREE/kernel/stuck.ko & sleep 1; cp $TREE/kernel/stuck.ko copy.ko;"
+               " insmod copy.ko & second=$!; sleep 0.5; kill -9 $second; wait $second; echo $?;"
+               f" kill -9 %1; insmod $TREE/kernel/base.ko; {STATS}", shell="bash")  # fmt: skip
+    assert done.stdout.startswith("137\n")
+    found = stats(done.stdout)
+    assert (found["Mods ever loaded"], found["Mods failed on becoming"]) == (1, 1)
+
+
+def test_background_programs_keep_the_sandbox(run: Run, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    done = run("(sleep 2; modprobe top; echo done > late) </dev/null >/dev/null 2>&1 &")
+    assert done.returncode == 0
+    assert time.monotonic() - begun < 60  # did not hang; the job goes on by itself
+    wait_for(lambda: (tmp_path / "late").exists())
+    wait_for(nothing_is_left)
+
+
+@pytest.mark.parametrize("victim", ["server", "command"])
+def test_a_crash_leaves_nothing(environment: dict[str, str], victim: str) -> None:
+    process = subprocess.Popen(
+        ["modfs", "run", "--", "sleep", "1000"], env=environment, stdin=subprocess.DEVNULL
+    )
+    wait_for(lambda: len(_children(process.pid)) == 2 and "sleep" in _names(process.pid))
+    names = {_name(pid): pid for pid in _children(process.pid)}
+    other = next(pid for name, pid in names.items() if name != "sleep")
+    os.kill(other if victim == "server" else names["sleep"], signal.SIGKILL)
+    if victim == "server":
+        os.kill(names["sleep"], signal.SIGTERM)
+    process.wait(30)
+    wait_for(nothing_is_left)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def _names(pid: int) -> list[str]:
+    return [_name(child) for child in _children(pid)]
+
+
+def test_joining_a_mount(
+    mounted: Callable[..., Path],
+    trees: dict[str, Path],
+    environment: dict[str, str],
+) -> None:
+    mount = mounted("--modules", trees["ko"])
+    words = ["modfs", "run", "--mount", str(mount), "--modules", str(trees["ko"]), "--"]
+    first = subprocess.run([*words, "modprobe", "top"], env=environment, capture_output=True)
+    assert first.returncode == 0, first.stderr
+    assert stats((mount / "stats").read_text())["Mods ever loaded"] == 3
+    script = f"lsmod | wc -l; insmod {trees['ko']}/kernel/top.ko; rmmod top; {STATS}"
+    second = subprocess.run([*words, "sh", "-c", script], env=environment, capture_output=True)
+    assert second.stdout.startswith(b"4\n")
+    assert b"File exists" in second.stderr
+    assert stats(second.stdout.decode())["Mods failed on becoming"] == 1
+    assert "top" not in (mount / ".control/proc_modules").read_text()
+
+
+UNPRIVILEGED = r"""
+set -e
+mknod "$1/fuse" c 10 229; chmod 666 "$1/fuse"; mount --bind "$1/fuse" /dev/fuse
+if ! setpriv --reuid=65534 --clear-groups test -x "$2/bin"; then
+    mkdir "$1/python"; mount --bind "$2" "$1/python"
+    mount -t tmpfs -o mode=755 none "$3"; mkdir -p "$2"; mount --bind "$1/python" "$2"
+fi
+chmod -R a+rX "$1/tree"
+exec setpriv --reuid=65534 --regid=65534 --clear-groups \
+    modfs run --modules "$1/tree" -- sh -c 'id -u; modprobe top && lsmod | wc -l'
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_ordinary_user(trees: dict[str, Path], environment: dict[str, str]) -> None:
+    above = reversed([Path(sys.base_prefix), *Path(sys.base_prefix).parents])
+    closed = next((path for path in above if not path.stat().st_mode & 1), "/nonexistent")
+    folder = Path("/tmp") / f"run-test-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    try:
+        shutil.copytree(trees["ko"], folder / "tree")
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", UNPRIVILEGED, "sh", folder, sys.base_prefix, closed],
+            env=environment,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        shutil.rmtree(folder)
+    if "user namespaces are not allowed" in done.stderr:
+        pytest.skip("this machine allows no user namespaces")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", "4"]
