@@ -1,0 +1,96 @@
+"""What it costs that ``modfs run`` catches a call, and whether callers keep the machine busy."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from loader.errors import LoadError
+from loader.live import Live
+from tests.bench.harness import MODFS, Row, made_modules, readable, timed
+
+CALLS = 20_000
+PROCESSES = 16
+LIMIT = 60e-6  # seconds
+
+# Loads a module, then asks for it again and again; prints the median of these calls, in seconds.
+CALLER = """
+import ctypes, os, platform, statistics, sys, time
+syscall = ctypes.CDLL(None).syscall
+number = {"x86_64": 313, "aarch64": 273}[platform.machine()]
+fd = os.open(sys.argv[1], os.O_RDONLY)
+syscall(number, fd, b"", 0)
+times = []
+for _ in range(int(sys.argv[2])):
+    begin = time.perf_counter()
+    syscall(number, fd, b"", 0)
+    times.append(time.perf_counter() - begin)
+print(statistics.median(times))
+"""
+
+
+def rows() -> Iterable[Row]:
+    with made_modules() as [module]:
+        engine = _engine(module)
+        caught = float(_run([sys.executable, "-c", CALLER, str(module), str(CALLS)]))
+        yield Row(
+            "a call caught and answered, beyond the engine's own time",
+            "absolute",
+            (caught - engine) * 1e6,
+            LIMIT * 1e6,
+            unit="µs",
+            detail=f"{readable(caught)} - {readable(engine)}",
+        )
+        yield _busy(module)
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(
+        [MODFS, "run", "--", *command], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def _engine(module: Path) -> float:
+    """The engine's own time for such a call."""
+    engine = Live()
+    descriptor = os.open(module, os.O_RDONLY)
+    engine.finit_module(descriptor)
+
+    def ask() -> None:
+        try:  # noqa: SIM105 - cheaper than suppress()
+            engine.finit_module(descriptor)
+        except LoadError:
+            pass
+
+    found = statistics.median(timed(ask) for _ in range(CALLS))
+    os.close(descriptor)
+    return found
+
+
+def _busy(module: Path) -> Row:
+    """How many processors work while 16 processes ask at once."""
+    script = 'for i in $(seq "$3"); do "$0" -c "$1" "$2" "$4" >/dev/null & done; wait'
+    words = [sys.executable, CALLER, str(module), str(PROCESSES), str(CALLS // 4)]
+    before = _processor_time()
+    _run(["sh", "-c", script, *words])
+    busy, total = (now - then for now, then in zip(_processor_time(), before, strict=True))
+    processors = os.cpu_count() or 1
+    return Row(
+        f"processors busy while {PROCESSES} processes ask at once",
+        "absolute",
+        busy / total * processors,
+        0.9 * processors,
+        unit="busy",
+        at_least=True,
+    )
+
+
+def _processor_time() -> tuple[int, int]:
+    """(time not idle, all time) of all processors since boot."""
+    times = [int(word) for word in Path("/proc/stat").read_text().split()[1:9]]
+    return sum(times) - times[3] - times[4], sum(times)
