@@ -69,6 +69,8 @@ class FileSystem(Protocol):
 
 def load_fusepy() -> Any:
     """The module fusepy. LibfuseMissing: it cannot be used here."""
+    # Left to itself it looks for the library by running ldconfig, which takes longer than a mount.
+    os.environ.setdefault("FUSE_LIBRARY_PATH", "libfuse.so.2")
     try:
         import fuse
     except OSError:

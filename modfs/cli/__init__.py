@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import version
 
 import click
 
@@ -40,6 +39,8 @@ class Verbs(click.Group):
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
+        from importlib.metadata import version  # takes as long as all the rest
+
         click.echo(f"modfs {version('modfs')}")
         ctx.exit()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import re
 import subprocess
 import tempfile
@@ -261,8 +260,9 @@ def test_the_index_misses_no_pattern(patterns: list[str], alias: str) -> None:
         assert list(tree.resolve(alias)) == matching
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_unreadable_index(tree: Tree) -> None:
-    (tree.root / "modules.alias").chmod(0)
-    with pytest.raises(PermissionError):
+    index = tree.root / "modules.alias"
+    index.unlink()
+    index.mkdir()  # not a mode: root may read everything
+    with pytest.raises(IsADirectoryError):
         tree.resolve("fs-x")
