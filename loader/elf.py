@@ -181,7 +181,10 @@ class ElfModule:
         found: list[int] = []
         position = self._names.find(wanted)
         while position >= 0:
-            found += [i for i, start in enumerate(self.sh_name) if start == position and i]
+            index = 0
+            for _ in range(self.sh_name.count(position) - (self.sh_name[0] == position)):
+                index = self.sh_name.index(position, index + 1)
+                found.append(index)
             position = self._names.find(wanted, position + 1)
         found.sort()
         return found
