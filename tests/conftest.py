@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def workshop(tmp_path: Path) -> Iterator[Path]:
     """An empty folder; whatever is mounted in it at the end of the test is unmounted."""
     yield tmp_path
     unmount_below(tmp_path)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that everybody can enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="modfs-test-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

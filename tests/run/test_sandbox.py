@@ -7,7 +7,6 @@ import pty
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from tests.mount.conftest import wait_for
 from tests.run.conftest import Done, stats
+from tests.unprivileged import run_as_nobody
 
 Run = Callable[..., Done]
 STATS = "cat /sys/kernel/debug/modules/stats"
@@ -173,37 +173,17 @@ def test_joining_a_mount(
     assert "top" not in (mount / ".control/proc_modules").read_text()
 
 
-UNPRIVILEGED = r"""
-set -e
-mknod "$1/fuse" c 10 229; chmod 666 "$1/fuse"; mount --bind "$1/fuse" /dev/fuse
-if ! setpriv --reuid=65534 --clear-groups test -x "$2/bin"; then
-    mkdir "$1/python"; mount --bind "$2" "$1/python"
-    mount -t tmpfs -o mode=755 none "$3"; mkdir -p "$2"; mount --bind "$1/python" "$2"
-fi
-chmod -R a+rX "$1/tree"
-exec setpriv --reuid=65534 --regid=65534 --clear-groups \
-    modfs run --modules "$1/tree" -- sh -c 'id -u; modprobe top && lsmod | wc -l'
+UNPRIVILEGED = """
+modfs run --modules "$1/tree" -- sh -c 'id -u; modprobe top && lsmod | wc -l'
 """
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_an_ordinary_user(trees: dict[str, Path], environment: dict[str, str]) -> None:
-    above = reversed([Path(sys.base_prefix), *Path(sys.base_prefix).parents])
-    closed = next((path for path in above if not path.stat().st_mode & 1), "/nonexistent")
-    folder = Path("/tmp") / f"run-test-{os.getpid()}"
-    folder.mkdir(mode=0o755)
-    try:
-        shutil.copytree(trees["ko"], folder / "tree")
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", UNPRIVILEGED, "sh", folder, sys.base_prefix, closed],
-            env=environment,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    finally:
-        shutil.rmtree(folder)
+def test_an_ordinary_user(
+    trees: dict[str, Path], open_folder: Path, environment: dict[str, str]
+) -> None:
+    shutil.copytree(trees["ko"], open_folder / "tree")
+    done = run_as_nobody(UNPRIVILEGED, open_folder, environment)
     if "user namespaces are not allowed" in done.stderr:
         pytest.skip("this machine allows no user namespaces")
     assert done.returncode == 0, done.stderr
