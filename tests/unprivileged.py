@@ -21,7 +21,7 @@ exec setpriv --reuid="$2" --regid="$2" --clear-groups sh -ec "$3" sh "$1"
 def run_as_nobody(
     script: str, folder: Path, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a shell script as nobody, who may open /dev/fuse. ``folder``, its $1, becomes nobody's.
+    """Run a shell script as nobody, who may open /dev/fuse; its $1 is ``folder``, made nobody's."""
     prepare = "set -e\n" + _opened(Path(sys.base_prefix), PROJECT) + SCRIPT
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", prepare, "sh", folder, str(NOBODY), script],
