@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from loader.image import MODULE_INIT_IGNORE_MODVERSIONS, MODULE_INIT_IGNORE_VERMAGIC
+from loader.tree import module_name
 
 HELP = """\
 # One request a line; the write returns when it is done, with its errno if it failed.
@@ -170,12 +171,8 @@ def _rmmod(request: str, words: list[str]) -> Iterator[Request]:
     flags, words = _options(request, words, _REMOVE_OPTIONS)
     name, words = _first(request, words, "a module")
     for module in (name, *words):
-        yield DeleteModule(_module_name(module), os.O_NONBLOCK | flags)
-
-
-def _module_name(word: str) -> str:
-    """rmmod takes a file's name as well."""
-    return os.path.basename(word).partition(".ko")[0].replace("-", "_")
+        # A file's name will do as well.
+        yield DeleteModule(module_name(module), os.O_NONBLOCK | flags)
 
 
 def _finit_module(request: str, words: list[str]) -> Iterator[Request]:

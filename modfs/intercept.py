@@ -77,10 +77,7 @@ class _Processes:
             if pidfd is not None:
                 self._kept.move_to_end(tid)
                 return pidfd
-        try:
-            pidfd = os.pidfd_open(tid, _PIDFD_THREAD)
-        except OSError:  # an older kernel: by the thread's process
-            pidfd = os.pidfd_open(_process_of(tid))
+        pidfd = _pidfd_open(tid)
         with self._lock:
             other = self._kept.setdefault(tid, pidfd)
             if other != pidfd:
@@ -102,10 +99,7 @@ class _Processes:
         """An event that is set when the thread is gone; end with unwatch."""
         gone = threading.Event()
         try:
-            try:
-                pidfd = os.pidfd_open(tid, _PIDFD_THREAD)
-            except OSError:
-                pidfd = os.pidfd_open(_process_of(tid))
+            pidfd = _pidfd_open(tid)
         except OSError:
             gone.set()
             return -1, gone
@@ -128,9 +122,16 @@ class _Processes:
             self._wake()
 
 
-def _process_of(tid: int) -> int:
+def _pidfd_open(tid: int) -> int:
+    """A descriptor for a thread; for its process on kernels before 6.9. OSError: ESRCH."""
+    try:
+        return os.pidfd_open(tid, _PIDFD_THREAD)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
     with open(f"/proc/{tid}/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("Tgid:"))
+        process = next(int(line.split()[1]) for line in status if line.startswith("Tgid:"))
+    return os.pidfd_open(process)
 
 
 class _Waiting:

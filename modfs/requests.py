@@ -17,7 +17,7 @@ from pathlib import Path
 from loader.errors import LoadError
 from loader.image import MODULE_INIT_COMPRESSED_FILE
 from loader.live import Caller, Live
-from loader.tree import read_module
+from loader.tree import canonical, module_name, read_module
 from modfs.control import (
     ControlError,
     DeleteModule,
@@ -231,7 +231,7 @@ class Requests:
                 self._insert_probed(probe.path, probe.required, name, request)
 
     def _insert_probed(self, path: Path, required: bool, target: str, request: Probe) -> None:
-        name = path.name.partition(".ko")[0].replace("-", "_")
+        name = module_name(path)
         if self._is_live(name):
             return
         is_target = name == target
@@ -252,11 +252,10 @@ class Requests:
         tree = self.live.tree
         names = (tree.resolve(request.name) if tree else ()) or (request.name,)
         for name in names:
-            self.live.delete_module(name.replace("-", "_"), request.flags, caller=self._caller)
+            self.live.delete_module(canonical(name), request.flags, caller=self._caller)
             for path in reversed(tree.dependencies(name) if tree else ()):
-                needed = path.name.partition(".ko")[0].replace("-", "_")
                 try:
-                    self.live.delete_module(needed, caller=self._caller)
+                    self.live.delete_module(module_name(path), caller=self._caller)
                 except OSError:
                     continue  # still used, or not loaded
 
