@@ -15,12 +15,16 @@ writers=${3:-50}
 outcomes=$(mktemp)
 trap 'rm -f "$outcomes"' EXIT
 
+ask() {
+    # cat, unlike echo, says in every shell what the write's errno was.
+    said=$(echo "insmod $module" | cat 2>&1 >"$mount/control") || echo "${said##*: }" >>"$outcomes"
+}
+
 for _ in $(seq "$writers"); do
-    # cat, unlike the shell's own echo, says what the write's errno was in every shell.
-    echo "insmod $module" | cat 2>>"$outcomes" >"$mount/control" &
+    ask &
 done
 wait
 
-echo "$writers writers, $(grep -c . "$outcomes" || true) refused:"
-sed 's/.*: /  /' "$outcomes" | sort | uniq -c
+echo "$writers writers, $(wc -l <"$outcomes") refused:"
+sort "$outcomes" | uniq -c
 grep -E 'ever loaded|failed on becoming|failed on load|wasted' "$mount/stats"

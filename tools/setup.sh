@@ -58,6 +58,7 @@ missing_packages() {
     # beside fuse3, which much else on a desktop depends on.
     wants fusermount fuse3
     wants_library 'libfuse\.so\.2' libfuse2
+    wants_library 'libseccomp\.so\.2' libseccomp2
 
     case $level in test | bench)
         wants modprobe kmod
@@ -70,7 +71,6 @@ missing_packages() {
         wants less less
         wants xz xz-utils
         wants zstd zstd
-        wants_library 'libseccomp\.so\.2' libseccomp2
         [ -x /usr/lib/systemd/systemd-modules-load ] ||
             [ -x /lib/systemd/systemd-modules-load ] || packages="$packages systemd"
         ;;

@@ -38,7 +38,7 @@ def test_storm_counts_what_was_refused(
     done = run("storm.sh", mount, module, 20)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[:2] == ["20 writers, 19 refused:", "     19   File exists"]
+    assert lines[:2] == ["20 writers, 19 refused:", "     19 File exists"]
     numbers = {label.strip(): int(n) for label, n in (line.split("\t") for line in lines[2:])}
     assert numbers["Mods ever loaded"] == 1
     assert numbers["Mods failed on becoming"] + numbers["Mods failed on load"] == 19
