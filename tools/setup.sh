@@ -50,7 +50,7 @@ missing_packages() {
     python=$(find_python)
     if [ -z "$python" ]; then
         packages="python3 python3-venv"
-    elif ! [ -x .venv/bin/python ] && ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    elif ! is_new_enough .venv/bin/python && ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         packages=$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')
     fi
 
