@@ -162,7 +162,6 @@ class Supervisor:
         self._listener = listener
         self._engine = engine
         self._processes = _Processes(engine.wake)
-        self._names = seccomp.call_names()
         self._lock = threading.Lock()
         self._idle = 0
         self._answers: dict[str, Callable[[Notification, Caller], None]] = {
@@ -220,7 +219,7 @@ class Supervisor:
         capable = seccomp.has_cap_sys_module(notification.tid)
         caller = Caller(signal_pending=waiting.pending, capable=capable)
         try:
-            self._answers[self._names[notification.call]](notification, caller)
+            self._answers[notification.call](notification, caller)
         except OSError as error:
             return error.errno or errno.EIO
         finally:

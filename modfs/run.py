@@ -161,7 +161,7 @@ def _serve_and_exit(plan: Plan, channel: socket.socket) -> None:
     status = 1
     try:
         os.setsid()
-        seccomp.architectures()
+        seccomp.calls()  # can this machine's be caught at all?
         _serve(plan, channel)
         status = 0
     except (SandboxError, seccomp.Unsupported, RunError) as error:

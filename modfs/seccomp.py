@@ -24,23 +24,22 @@ def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) 
     return result
 
 
-class Architecture(NamedTuple):
-    """One way to make system calls: its AUDIT_ARCH number and the calls' numbers."""
+_X32 = 0x40000000  # __X32_SYSCALL_BIT
+_INIT, _FINIT, _DELETE = "init_module", "finit_module", "delete_module"
 
-    audit: int
-    init_module: int
-    finit_module: int
-    delete_module: int
-
-
-X86_64 = Architecture(0xC000003E, 175, 313, 176)
-I386 = Architecture(0x40000003, 128, 350, 129)
-AARCH64 = Architecture(0xC00000B7, 105, 273, 106)
-
-# machine -> what its programs may use
-_ARCHITECTURES: dict[str, tuple[Architecture, ...]] = {
-    "x86_64": (X86_64, I386),
-    "aarch64": (AARCH64,),
+# machine -> AUDIT_ARCH_* of the programs that it runs -> number -> call
+_CALLS: dict[str, dict[int, dict[int, str]]] = {
+    "x86_64": {
+        0xC000003E: {
+            **{175: _INIT, 313: _FINIT, 176: _DELETE},
+            **{_X32 | 175: _INIT, _X32 | 313: _FINIT, _X32 | 176: _DELETE},
+        },
+        0x40000003: {128: _INIT, 350: _FINIT, 129: _DELETE},  # i386
+    },
+    "aarch64": {
+        0xC00000B7: {105: _INIT, 273: _FINIT, 106: _DELETE},
+        0x40000028: {128: _INIT, 379: _FINIT, 129: _DELETE},  # arm
+    },
 }
 # system call numbers: seccomp, process_vm_readv, capget
 _NUMBERS: dict[str, tuple[int, int, int]] = {
@@ -68,33 +67,24 @@ class Unsupported(Exception):
     """This machine or kernel cannot catch system calls; the message says why."""
 
 
-def architectures() -> tuple[Architecture, ...]:
-    """What programs on this machine may use. Unsupported."""
-    found = _ARCHITECTURES.get(platform.machine())
+def calls() -> dict[int, dict[int, str]]:
+    """AUDIT_ARCH_* -> number -> the call's name, of all programs that run here. Unsupported."""
+    found = _CALLS.get(platform.machine())
     if found is None:
         raise Unsupported(f"system calls cannot be caught on {platform.machine()}")
     return found
 
 
-def call_names() -> dict[tuple[int, int], str]:
-    """(audit architecture, number) -> the call's name."""
-    return {
-        (arch.audit, getattr(arch, name)): name
-        for arch in architectures()
-        for name in ("init_module", "finit_module", "delete_module")
-    }
-
-
 def _program() -> bytes:
-    """Allow everything but the three calls of each architecture."""
-    instructions: list[tuple[int, int, int, int]] = [(_LOAD, 0, 0, _OFFSET_ARCH)]
-    for arch in architectures():
+    """Allow everything but the module calls."""
+    instructions: list[tuple[int, int, int, int]] = []
+    for audit, numbers in calls().items():
+        count = len(numbers)
         instructions += [
-            (_JUMP_EQUAL, 0, 6, arch.audit),  # else past this block
+            (_LOAD, 0, 0, _OFFSET_ARCH),
+            (_JUMP_EQUAL, 0, count + 3, audit),  # else past this block
             (_LOAD, 0, 0, _OFFSET_NR),
-            (_JUMP_EQUAL, 3, 0, arch.init_module),
-            (_JUMP_EQUAL, 2, 0, arch.finit_module),
-            (_JUMP_EQUAL, 1, 0, arch.delete_module),
+            *((_JUMP_EQUAL, count - i, 0, nr) for i, nr in enumerate(numbers)),
             (_RETURN, 0, 0, _RET_ALLOW),
             (_RETURN, 0, 0, _RET_USER_NOTIF),
         ]
@@ -123,11 +113,11 @@ def install() -> int:
 
 
 class Notification(NamedTuple):
-    """One caught call: who makes it, which it is, its arguments as unsigned numbers."""
+    """One caught call: who makes it, its name, its arguments as unsigned numbers."""
 
     id: int
     tid: int
-    call: tuple[int, int]
+    call: str
     arguments: tuple[int, ...]
 
 
@@ -136,7 +126,7 @@ def receive(listener: int) -> Notification:
     buffer = bytearray(_EMPTY)
     fcntl.ioctl(listener, _RECV, buffer, True)
     number, tid, _, nr, arch, _, *arguments = _NOTIFICATION.unpack(buffer)
-    return Notification(number, tid, (arch, nr), tuple(arguments))
+    return Notification(number, tid, calls()[arch][nr], tuple(arguments))
 
 
 def answer(listener: int, notification: Notification, number: int) -> None:
