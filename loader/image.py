@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import struct
 import threading
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -370,25 +369,21 @@ def versions(elf: ElfModule) -> dict[str, int] | None:
 
 
 class ImageCache:
-    """Images of files seen before, the least recently used forgotten first.
+    """Images of files seen before, the oldest forgotten first.
 
     Bounded by number and by the bytes of the files. Safe for threads. The key must change when the
     file does: device, inode, size, modification time, and the flags.
     """
 
     def __init__(self, images: int = _CACHE_IMAGES, size: int = _CACHE_BYTES) -> None:
-        self._images: OrderedDict[Hashable, ModuleImage] = OrderedDict()
+        self._images: dict[Hashable, ModuleImage] = {}
         self._limit = images
         self._room = size  # bytes left
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> ModuleImage | None:
         """The image kept for ``key``, or None."""
-        with self._lock:
-            image = self._images.get(key)
-            if image is not None:
-                self._images.move_to_end(key)
-            return image
+        return self._images.get(key)  # one step for other threads too
 
     def put(self, key: Hashable, image: ModuleImage) -> None:
         """Keep ``image``; forget the oldest ones as needed."""
@@ -398,5 +393,5 @@ class ImageCache:
             self._images[key] = image
             self._room -= image.vmalloc_bytes
             while self._room < 0 or len(self._images) > self._limit:
-                _, oldest = self._images.popitem(last=False)
+                oldest = self._images.pop(next(iter(self._images)))
                 self._room += oldest.vmalloc_bytes

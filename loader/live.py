@@ -7,7 +7,6 @@ one lock; whoever changes what is waited for wakes the queue of that key. Nothin
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
 import stat
@@ -15,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from fcntl import F_GETFL, F_RDLCK, F_SETLEASE, F_UNLCK, fcntl
+from os import O_ACCMODE, O_PATH, O_RDONLY, O_RDWR
 from typing import Any
 
 from loader import sequence
@@ -64,9 +65,9 @@ class OpenFile:
         """OSError: EBADF."""
         self.fd = fd
         self.status = status = os.fstat(fd)
-        self.access = access = fcntl.fcntl(fd, fcntl.F_GETFL)
+        self.access = access = fcntl(fd, F_GETFL) & (O_ACCMODE | O_PATH)
         self.cookie: Hashable = (status.st_dev, status.st_ino)
-        self.readable = access & (os.O_ACCMODE | os.O_PATH) in (os.O_RDONLY, os.O_RDWR)
+        self.readable = access in (O_RDONLY, O_RDWR)
 
 
 class _Interrupted(Exception):
@@ -262,9 +263,7 @@ class Live:
         status = opened.status
         if not stat.S_ISREG(status.st_mode):
             return Failure(errno.EINVAL)
-        if opened.access & os.O_ACCMODE != os.O_RDONLY or (
-            self._leases and _open_for_writing(opened.fd)
-        ):
+        if opened.access != O_RDONLY or (self._leases and _open_for_writing(opened.fd)):
             return Failure(errno.ETXTBSY)
         size = status.st_size
         if not 0 < size <= _FILE_MAX:
@@ -355,8 +354,8 @@ def _open_for_writing(fd: int) -> bool:
     none, the answer is no.
     """
     try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl(fd, F_SETLEASE, F_RDLCK)
     except OSError as error:
         return error.errno == errno.EAGAIN
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    fcntl(fd, F_SETLEASE, F_UNLCK)
     return False
