@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes .venv and installs what modfs needs from Debian's or Ubuntu's packages.
 #
-#   tools/setup.sh run      what the mount needs
+#   tools/setup.sh run      what modfs itself needs
 #   tools/setup.sh test     also the programs the tests run
 #   tools/setup.sh bench    also the library the benchmark's C file system is built with
 #
@@ -59,9 +59,9 @@ missing_packages() {
     wants fusermount fuse3
     wants_library 'libfuse\.so\.2' libfuse2
     wants_library 'libseccomp\.so\.2' libseccomp2
+    wants depmod kmod
 
     case $level in test | bench)
-        wants modprobe kmod
         wants busybox busybox-static
         wants unshare util-linux
         wants mount mount
