@@ -1,6 +1,7 @@
 """A machine whose boot can be simulated, and the TOML file that describes it.
 
     processors = 255
+    guest = true                    # runs under a hypervisor: which costs it has by default
     memory = "31.3 GiB"             # as the kernel sees it: it limits udev's workers
     kernel = "6.4"                  # what it runs unless told otherwise
     without = ["early-check"]
@@ -18,7 +19,7 @@
     call = "finit_module"           # or "init_module": userspace itself reads and unpacks
 
     [costs]                         # optional: any of loader.machine.Costs
-    fork = "1.9 ms"
+    fork = "0.5 ms"                 # instead of the default, see GUEST and SERVER there
 
     [modules.kvm]
     size = "20 MB"                  # bytes of the file as the kernel checks it: not compressed
@@ -55,9 +56,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from loader.config import COMPRESSIONS, PAGE_SIZE
-from loader.image import Contents, ModuleImage
+from loader.config import COMPRESSIONS, PAGE_SIZE, Config
+from loader.image import Contents, ModuleImage, read_image
 from loader.layout import Layout, page_align
+from loader.tree import Tree, module_name, read_module
 
 T = TypeVar("T")
 
@@ -75,7 +77,7 @@ _UNITS = {
     "TiB": 1 << 40,
 }
 _TIMES = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-zµ]*)\s*")
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-zµ/]*)\s*")
 
 # udev: at most this many workers (WORKER_NUM_MAX in systemd's udevd), and memory for each.
 _WORKERS_MAX = 2048
@@ -92,7 +94,7 @@ class Storage:
     """Where files come from: ``latency`` in seconds a file, ``bandwidth`` in bytes a second."""
 
     latency: float = 50e-6
-    bandwidth: float = 900e6
+    bandwidth: float = 2e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,48 +163,50 @@ class Coldplug:
 class Costs:
     """How long single operations take on the machine. Seconds, or bytes a second.
 
-    Those marked * were fitted, all at once, on the published report of a guest with 255 processors
-    (see FITTED); nothing else was fitted on. The others come from the sources that are named; the
-    result hardly depends on them.
+    The defaults are those of a guest with 255 processors. Those marked * were fitted, all at once,
+    on its published report and on nothing else (examples/255-vcpu.toml, tools/fit_costs.py,
+    docs/simulate.md); where the others come from is said with each, and they matter little.
     """
 
-    dispatch: float = 40e-6
+    dispatch: float = 30e-6
     """* udevd hands a device to a worker that is idle."""
-    fork: float = 1.9e-3
-    """* udevd starts a worker. All of udevd's work is one after the other."""
+    fork: float = 1.2e-3
+    """* udevd starts a worker. All that udevd does is one after the other."""
     rules: float = 100e-6
-    """* A worker has applied its rules up to the one that loads modules."""
+    """A worker applies its rules up to the one that loads modules (udevadm test)."""
     look: float = 20e-6
-    """Reading one initstate: an open, a read and a close below /sys (strace -r of modprobe)."""
+    """Reading one initstate: open, read and close below /sys (strace -r modprobe)."""
     open: float = 60e-6
-    """From there to finit_module: dependencies looked up, the file opened (strace -r)."""
-    read: float = 500e6
-    """* Read a file that is in memory into a buffer, the buffer's pages allocated."""
-    shared_read: float = 2.4e9
-    """* The same for all readers of one file together: they take turns at its pages' counters."""
-    check: float = 4e9
-    """* Check signature and tables."""
-    free: float = 20e9
-    """* Give memory back. One after the other, as all processors must forget the addresses."""
+    """From there to finit_module: dependencies looked up, the file opened (strace -r modprobe)."""
+    read: float = 2e9
+    """Bring a file from the page cache to a buffer, whose pages must be allocated."""
+    shared_read: float = 6.5e9
+    """* The same for all readers of one file together: they all count on the same pages."""
+    check: float = 1e9
+    """Check signature and tables (openssl speed sha512)."""
     form: float = 100e-6
-    """* From its place in the list to its init: symbols, relocations, permissions, sysfs."""
-    self_test: float = 430e-6
-    """* The kernel tests one algorithm of a crypto module when init registers it."""
+    """From its place in the list to its init: symbols, relocations, permissions, sysfs."""
+    self_test: float = 7.2e-3
+    """* The kernel tests one algorithm that a crypto module's init registers."""
     visit: float = 30e-6
     """Init does something on one processor (cpuhp_setup_state: two switches of context)."""
-    leader: float = 50e-6
-    """* The load that succeeded returns to userspace."""
-    wake: float = 50e-6
-    """* Those who waited for it are woken, the first of them after this time."""
-    wake_each: float = 5e-6
-    """* And each further one after this time more."""
-    decompress_zstd: float = 600e6
-    """Unpacked bytes a second on one processor, measured with the kernel's own library on Debian's
-    modules; likewise for the other formats."""
-    decompress_gzip: float = 250e6
+    settle: float = 18e-3
+    """* From Live, as sysfs shows it, to the loader's return and to the wake-up of those who wait.
+
+    do_init_module first waits for all probes that are under way (async_synchronize_full)."""
+    shootdown: float = 95e-6
+    """* For each processor, at most, until one that was woken is back in userspace.
+
+    It gives memory back, and every processor has to be interrupted to forget where that was
+    (flush_tlb_kernel_range). Half of it on average."""
+    free: float = 100e9
+    """Give memory back, besides. One after the other."""
+    decompress_zstd: float = 1000e6
+    """Unpacked bytes a second of one processor, measured on Debian's modules; so the next two."""
+    decompress_gzip: float = 400e6
     decompress_xz: float = 80e6
     jitter: float = 0.05
-    """* Every time above that no others share is longer or shorter by up to this fraction."""
+    """Times that nobody shares are longer or shorter by up to this fraction."""
 
     def decompress(self, compression: str) -> float:
         """Unpacked bytes a second for one of loader.config.COMPRESSIONS."""
@@ -213,6 +217,24 @@ class Costs:
         }
         return rates[compression]
 
+
+# A guest such as the one whose report was published.
+GUEST = Costs()
+
+# Real hardware. Nothing is fitted here: a fork takes what lmbench's lat_proc shows on servers, a
+# copy goes at the speed of memory, an interrupt of other processors costs a microsecond or two each
+# where no hypervisor has to pass it on, cpuhp switches context from socket to socket, a test of an
+# algorithm takes a millisecond, and no probe is under way that a load would have to wait for.
+SERVER = replace(
+    GUEST,
+    fork=150e-6,
+    read=4e9,
+    shared_read=20e9,
+    self_test=1e-3,
+    visit=100e-6,
+    settle=100e-6,
+    shootdown=2e-6,
+)
 
 # Compressed bytes of a byte of module: 150 modules of Debian's kernel 6.1, at the levels that
 # kernels are built with (scripts/Makefile.modinst).
@@ -293,6 +315,8 @@ def machine(document: Mapping[str, Any]) -> Machine:
         if needed not in values:
             raise MachineError(f"{needed} is missing")
     values.setdefault("memory", values["processors"] << 30)
+    costs = GUEST if values.pop("guest", True) else SERVER
+    values["costs"] = replace(costs, **values.get("costs", {}))
     made = Machine(**values)
     if made.processors < 1:
         raise MachineError("processors must be 1 or more")
@@ -302,15 +326,65 @@ def machine(document: Mapping[str, Any]) -> Machine:
 def check_names(made: Machine) -> None:
     """MachineError: a module that a device or another module asks for is not described."""
     asked = {name: f"modules.{m.name}" for m in made.modules.values() for name in m.depends}
-    for pass_ in made.coldplug:
-        for devices in pass_.devices:
-            asked.update(dict.fromkeys(devices.modules, f"coldplug {pass_.name!r}"))
+    for coldplug in made.coldplug:
+        for devices in coldplug.devices:
+            asked.update(dict.fromkeys(devices.modules, f"coldplug {coldplug.name!r}"))
     for name, where in asked.items():
         if name not in made.modules:
-            raise MachineError(
-                f"{where}: no module {name!r} is described{_did_you_mean(name, made.modules)}"
-            )
+            hint = _did_you_mean(name, made.modules)
+            raise MachineError(f"{where}: no module {name!r} is described{hint}")
         made.load_order(name)
+
+
+def from_tree(made: Machine, root: Path) -> Machine:
+    """``made`` with the modules that it asks for and does not describe taken from a tree.
+
+    ``root``: a /lib/modules/RELEASE folder. What devices ask for may be modaliases then, which the
+    tree resolves. OSError: no tree, or a file cannot be read. MachineError: the tree has no such
+    module, or the kernel would not take its file.
+    """
+    tree = Tree.open(root)
+    config = Config()
+    modules = dict(made.modules)
+
+    def add(name: str) -> None:
+        if name in modules or tree.is_builtin(name):
+            return
+        path = tree.path(name)
+        if path is None:
+            raise MachineError(f"{root}: no module {name!r}")
+        needed = tuple(module_name(path) for path in tree.dependencies(name))
+        modules[name] = _module_of(name, path, needed, config)
+        for needs in needed:
+            add(needs)
+
+    def resolved(asked: str) -> tuple[str, ...]:
+        if asked in modules:
+            return (asked,)
+        names = tuple(name for name in tree.resolve(asked) if not tree.is_builtin(name))
+        for name in names:
+            add(name)
+        if not names and ":" not in asked:
+            raise MachineError(f"{root}: no module {asked!r}")
+        return names
+
+    def of_tree(devices: Devices) -> Devices:
+        names = dict.fromkeys(name for asked in devices.modules for name in resolved(asked))
+        return replace(devices, modules=tuple(names))
+
+    coldplug = tuple(
+        replace(coldplug, devices=tuple(map(of_tree, coldplug.devices)))
+        for coldplug in made.coldplug
+    )
+    return replace(made, modules=modules, coldplug=coldplug)
+
+
+def _module_of(name: str, path: Path, depends: tuple[str, ...], config: Config) -> Module:
+    image = read_image(read_module(path), 0, config)
+    if image.becoming_failure:
+        raise MachineError(f"{path}: the kernel would not take it: {image.becoming_failure}")
+    compressed = None if path.suffix == ".ko" else path.stat().st_size
+    return Module(name, image.len, image.layout, compressed, depends)
 
 
 Parser = Callable[[Any, str], Any]
@@ -377,12 +451,15 @@ _rate = _quantity({f"{unit}/s": scale for unit, scale in _UNITS.items()}, 'such 
 _amount = _quantity(_UNITS, 'a size such as 4096 or "20 MB"')
 
 
-def _size(value: object, where: str) -> int:
+def parse_size(value: object, where: str) -> int:
+    """Bytes, from a number or a text with a unit. MachineError."""
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
     return round(_amount(value, where))
 
 
 def _pages(value: object, where: str) -> int:
-    return page_align(_size(value, where))
+    return page_align(parse_size(value, where))
 
 
 def _some_rate(value: object, where: str) -> float:
@@ -464,8 +541,8 @@ def _layout(values: dict[str, Any], where: str) -> Layout:
 
 
 _MODULE: Mapping[str, Parser] = {
-    "size": _size,
-    "compressed": _size,
+    "size": parse_size,
+    "compressed": parse_size,
     "memory": _pages,
     "text": _pages,
     "init_memory": _pages,
@@ -489,11 +566,11 @@ _COSTS: Mapping[str, Parser] = {
 }
 _MACHINE: Mapping[str, Parser] = {
     "processors": _whole,
-    "memory": _size,
+    "memory": parse_size,
     "kernel": _text,
     "without": _texts,
     "compression": _one_of(*COMPRESSIONS),
-    "module_space": _size,
+    "module_space": parse_size,
     "storage": _table(Storage, {"latency": _seconds, "bandwidth": _some_rate}),
     "userspace": _table(
         Userspace,
@@ -503,7 +580,8 @@ _MACHINE: Mapping[str, Parser] = {
             "call": _one_of("finit_module", "init_module"),
         },
     ),
-    "costs": _table(Costs, _COSTS),
+    "guest": _yes_or_no,
+    "costs": lambda value, where: _read(value, where, _COSTS),
     "modules": _modules,
     "coldplug": _list_of(Coldplug, _COLDPLUG),
 }

@@ -24,6 +24,7 @@ before its time; ``times`` such requests come from as many actors, ``every`` sec
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -238,25 +239,27 @@ class _Replay(VirtualKernel):
         for request in requests:
             if request.at > self.env.now:
                 yield self.env.timeout(request.at - self.env.now)
-            if request.load:
-                file = _File(request.load, self._image(request))
-                steps = sequence.finit_module(self.kernel, file, request.params, request.flags)
-            else:
-                steps = sequence.delete_module(self.kernel, request.unload, os.O_NONBLOCK)
-            self.answers.append((request, (yield from self.call(steps))))
-
-    def _image(self, request: Request) -> ModuleImage | Failure:
-        key = request.load, request.flags
-        image = self._images.get(key)
-        if image is None:
-            spec = self.scenario.modules.get(request.load)
             try:
-                data = spec.build() if spec else (self.scenario.folder / request.load).read_bytes()
-            except OSError as error:
-                image = Failure(error.errno or 0)
-            else:
-                image = read_image(data, request.flags, self.kernel.config)
-            self._images[key] = image
+                number = yield from self.call(self._steps_of(request))
+            except OSError as error:  # open(2) fails: no system call is made
+                number = error.errno or errno.EIO
+            self.answers.append((request, number))
+
+    def _steps_of(self, request: Request) -> sequence.Steps:
+        if request.unload:
+            return sequence.delete_module(self.kernel, request.unload, os.O_NONBLOCK)
+        file = _File(request.load, self._image(request.load, request.flags))
+        return sequence.finit_module(self.kernel, file, request.params, request.flags)
+
+    def _image(self, what: str, flags: int) -> ModuleImage | Failure:
+        image = self._images.get((what, flags))
+        if image is None:
+            spec = self.scenario.modules.get(what)
+            path = self.scenario.folder / what
+            if not spec and path.is_dir():
+                return Failure(errno.EINVAL)  # kernel_read_file: not a regular file
+            data = spec.build() if spec else path.read_bytes()
+            image = self._images[what, flags] = read_image(data, flags, self.kernel.config)
         return image
 
     def _step(self, seconds: float) -> Any:

@@ -14,7 +14,6 @@ wait for that very thing, and no more workers exist than udev allows.
 from __future__ import annotations
 
 import errno
-import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable
@@ -78,12 +77,12 @@ def boot(
     config: Config | None = None,
     *,
     seed: int = 1,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Simulate the boot of ``machine`` with the kernel of ``config``.
 
-    The same ``seed`` gives the same boot. ``progress`` is told now and then which fraction of the
-    devices has been handled. MachineError: the machine asks for modules that are not described.
+    The same ``seed`` gives the same boot. ``progress`` is told now and then how many devices have
+    been handled. MachineError: the machine asks for modules that are not described.
     """
     check_names(machine)
     return _Boot(machine, config or config_for(machine), seed, progress).run()
@@ -166,7 +165,7 @@ class _Boot(VirtualKernel):
         machine: Machine,
         config: Config,
         seed: int,
-        progress: Callable[[float], None] | None,
+        progress: Callable[[int], None] | None,
     ) -> None:
         super().__init__(config)
         self.handlers = {
@@ -254,7 +253,7 @@ class _Boot(VirtualKernel):
             self._one_idle = None
         self._handled += 1
         if self.progress and not self._handled % 256:
-            self.progress(self._handled / self.machine.devices)
+            self.progress(self._handled)
 
     # -- kmod -------------------------------------------------------------------------------------
 
@@ -304,7 +303,7 @@ class _Boot(VirtualKernel):
             steps = sequence.finit_module(self.kernel, file, "", self._flags)
         number = yield from self.call(steps)
         if not number:
-            yield self.timeout(self._about(self.costs.leader))
+            yield self.timeout(self._about(self.costs.settle))
         self.out_of_memory += number == errno.ENOMEM
         return number
 
@@ -322,9 +321,15 @@ class _Boot(VirtualKernel):
     def _about(self, seconds: float) -> float:
         return seconds * (1.0 + self._jitter * (2.0 * self._random() - 1.0))
 
-    def delays(self) -> Iterable[float]:
-        """wake_up_all wakes one waiter after the other."""
-        return itertools.count(self.costs.wake, self.costs.wake_each)
+    def delays(self, waiters: int) -> Iterable[float]:
+        """wake_up_all; then each gives its memory back, and is held up at every turn.
+
+        Four even parts added up: rarely is one among the very first or the very last.
+        """
+        random, settle = self._random, self.costs.settle
+        part = self.costs.shootdown * self.machine.processors / 4
+        for _ in range(waiters):
+            yield settle + part * (random() + random() + random() + random())
 
     def give_back(self, size: int) -> Events:
         """One after the other: each waits for those before it."""

@@ -7,6 +7,7 @@ looks again and again: who waits for something is woken when it happened, and no
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from typing import Any
 
@@ -73,10 +74,9 @@ class VirtualKernel:
         """Take the time of giving ``size`` bytes of memory back."""
         yield from ()
 
-    def delays(self) -> Iterable[float]:
-        """Seconds after which those who waited for one thing are woken, one after the other."""
-        while True:
-            yield 0.0
+    def delays(self, waiters: int) -> Iterable[float]:
+        """Seconds after which each of those who waited for one thing goes on."""
+        return itertools.repeat(0.0, waiters)
 
     def _wait(self, step: sequence.Wait) -> Events:
         env = self.env
@@ -97,5 +97,5 @@ class VirtualKernel:
         """wake_up_all, for those who wait under ``key`` only."""
         waiting = self._waiting.pop(key, None)
         if waiting is not None:
-            for event, delay in zip(waiting, self.delays(), strict=False):
+            for event, delay in zip(waiting, self.delays(len(waiting)), strict=True):
                 event.happen_in(delay)

@@ -1,0 +1,158 @@
+"""modfs simulate and modfs replay, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+MACHINE = """
+processors = 16
+kernel = "6.4"
+[modules.one]
+size = "1 MB"
+seconds = 0.05
+[[coldplug]]
+idle_workers = 100
+[[coldplug.devices]]
+count = "processors"
+modules = ["one"]
+"""
+
+Modfs = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def modfs(environment: dict[str, str], tmp_path: Path) -> Modfs:
+    (tmp_path / "machine.toml").write_text(MACHINE)
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["modfs", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_one_boot_prints_the_stats_text(modfs: Modfs) -> None:
+    done = modfs("simulate", "machine.toml")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("         Mods ever loaded\t1\n     Mods failed on kread\t0\n")
+    assert "                      one\t             15\t" in done.stdout
+    assert modfs("simulate", "machine.toml").stdout == done.stdout
+
+
+def test_several_make_a_table(modfs: Modfs) -> None:
+    done = modfs(
+        "simulate", "machine.toml", "--cpus", "4,32", "--kernel", "6.12",
+        "--kernel", "6.4 without early-check",
+    )  # fmt: skip
+    assert done.returncode == 0
+    heading, *rows = (line.split("  ") for line in done.stdout.splitlines())
+    assert [word.strip() for word in heading if word.strip()][:4] == [
+        "KERNEL", "CPUS", "FAILED", "WASTED",
+    ]  # fmt: skip
+    assert [row[0] for row in rows] == ["6.12"] * 2 + ["6.4 without early-check"] * 2
+    assert "0 B" in rows[0] or " 0 B" in "  ".join(rows[0])
+
+
+def test_json(modfs: Modfs) -> None:
+    done = modfs("simulate", "machine.toml", "--json", "--seed", "3")
+    (found,) = json.loads(done.stdout)
+    assert found["kernel"] == "6.4" and found["seed"] == 3 and found["processors"] == 16
+    assert found["failed"] == found["failed_becoming"] + found["failed_load_modules"] == 15
+    assert found["peak_bytes"] > 1_000_000
+    assert found["duplicates"][0]["name"] == "one"
+
+
+def test_without_and_compression(modfs: Modfs) -> None:
+    words = ("simulate", "machine.toml", "--json", "--without", "early-check")
+    (found,) = json.loads(modfs(*words, "--compression", "zstd").stdout)
+    assert found["kernel"] == "6.4 without early-check"
+    assert (found["failed_becoming"], found["failed_load_modules"]) == (0, 15)
+    assert found["invalid_mod_bytes"] == 15 * (2 * 1_000_000 + 233_000)
+
+
+def test_module_space(modfs: Modfs) -> None:
+    (found,) = json.loads(
+        modfs("simulate", "machine.toml", "--json", "--module-space", "3 MB").stdout
+    )
+    assert found["out_of_memory"] > 0
+    assert found["peak_bytes"] <= 3_000_000
+
+
+@pytest.mark.parametrize(("name", "start"), [("w.svg", b"<?xml"), ("w.png", b"\x89PNG")])
+def test_plot(modfs: Modfs, tmp_path: Path, name: str, start: bytes) -> None:
+    pytest.importorskip("matplotlib")
+    words = ("simulate", "machine.toml", "--cpus", "4,8", "--kernel", "6.4", "--plot", name)
+    assert modfs(*words).returncode == 0
+    drawn = (tmp_path / name).read_bytes()
+    assert drawn.startswith(start)
+    modfs(*words)
+    assert (tmp_path / name).read_bytes() == drawn
+
+
+def test_modules_from_a_tree(modfs: Modfs, tmp_path: Path) -> None:
+    assert modfs("mkmod", "--demo", "tree").returncode == 0
+    machine = MACHINE.replace('["one"]', '["nvme"]')
+    (tmp_path / "of-tree.toml").write_text(machine)
+    tree = next((tmp_path / "tree").rglob("modules.dep")).parent
+    (found,) = json.loads(modfs("simulate", "of-tree.toml", "--modules", tree, "--json").stdout)
+    assert {row["name"] for row in found["duplicates"]} >= {"nvme", "nvme_core"}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("simulate", "machine.toml", "--cpus", "many"), "--cpus"),
+        (("simulate", "machine.toml", "--kernel", "5.10"), "6.4 is the first"),
+        (("simulate", "machine.toml", "--kernel", "6.4 without sleep"), "sleep"),
+        (("simulate", "machine.toml", "--module-space", "much"), "--module-space"),
+        (("simulate", "nowhere.toml"), "nowhere.toml"),
+        (("simulate", "wrong.toml"), "wrong.toml"),
+        (("replay", "wrong.toml"), "line 1"),
+        (("replay", "--live", "--mount", ".", "wrong.toml"), "exclude"),
+    ],
+)
+def test_mistakes_are_one_line(
+    modfs: Modfs, tmp_path: Path, words: tuple[str, ...], reason: str
+) -> None:
+    (tmp_path / "wrong.toml").write_text("processors = ")
+    done = modfs(*words)
+    assert done.returncode == 2 and done.stdout == ""
+    assert reason in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_plot_that_cannot_be_made_is_told(modfs: Modfs) -> None:
+    done = modfs("simulate", "machine.toml", "--plot", "w.gif")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert ".svg or .png" in done.stderr
+
+
+def test_replay_prints_only_the_text(modfs: Modfs) -> None:
+    done = modfs("replay", "--kernel", "6.12", EXAMPLES / "8-vcpu-report.jsonl")
+    assert done.stderr == ""
+    assert "Mods failed on load\t0\n" in done.stdout
+    told = modfs("replay", "-v", EXAMPLES / "8-vcpu-report.jsonl")
+    assert told.stdout.startswith("         Mods ever loaded\t67\n")
+    assert " load kvm: ok\n" in told.stderr and " load kvm: EEXIST\n" in told.stderr
+
+
+def test_replay_through_a_mount(modfs: Modfs, mounted: Callable[..., Path], tmp_path: Path) -> None:
+    lines = (
+        {"kernel": "6.4"},
+        {"module": "one", "size": 60000},
+        {"at": 0.0, "actor": "a", "load": "one"},
+        {"at": 0.0, "actor": "a", "load": "one"},
+        {"at": 0.0, "actor": "a", "unload": "one"},
+    )
+    (tmp_path / "three.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    mount = mounted("--kernel", "6.4")
+    done = modfs("replay", "--mount", mount, "three.jsonl")
+    assert done.stdout == (mount / "stats").read_text()
+    assert "Mods failed on becoming\t1\n" in done.stdout

@@ -1,0 +1,132 @@
+"""Descriptions of machines: the TOML file, its defaults, its mistakes."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from loader.layout import Layout
+from loader.machine import Machine, MachineError, check_names, from_tree, machine
+from loader.synthesize import demo_tree
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+LEAST = """
+processors = 4
+[modules.one]
+size = "20 kB"
+[[coldplug]]
+[[coldplug.devices]]
+count = "processors"
+modules = ["one"]
+"""
+
+
+def described(text: str) -> Machine:
+    made = machine(tomllib.loads(text))
+    check_names(made)
+    return made
+
+
+def test_defaults() -> None:
+    made = described(LEAST)
+    assert (made.processors, made.memory, made.kernel) == (4, 4 << 30, "6.12")
+    assert made.modules["one"].size == 20_000
+    assert made.devices == 4
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*-*cpu.toml")))
+def test_examples_are_machines(example: str) -> None:
+    made = Machine.read(EXAMPLES / example)
+    check_names(made)
+    assert f"{made.processors}-" in example
+
+
+@pytest.mark.parametrize(
+    ("processors", "memory", "workers"),
+    [
+        (1, 1 << 30, 10),  # memory for 8, but at least 10
+        (4, 64 << 30, 24),  # 2 * 4 + 16
+        (255, 32 << 30, 256),  # 32 GiB / 128 MiB
+        (4096, 1 << 50, 2048),
+    ],
+)
+def test_systemd_default_of_workers(processors: int, memory: int, workers: int) -> None:
+    made = replace(described(LEAST), processors=processors, memory=memory)
+    assert made.workers == workers
+
+
+def test_units() -> None:
+    text = LEAST + '[storage]\nlatency = "0.5 ms"\nbandwidth = "2 GB/s"\n'
+    made = described('memory = "1.5 GiB"\nmodule_space = "128 MiB"\n' + text)
+    assert (made.memory, made.module_space) == (3 << 29, 128 << 20)
+    assert (made.storage.latency, made.storage.bandwidth) == (0.0005, 2e9)
+
+
+def test_memory_of_a_module_is_whole_pages() -> None:
+    text = LEAST.replace('size = "20 kB"', "size = 1\nmemory = 9000\ntext = 1\ninit_memory = 1")
+    assert described(text).modules["one"].layout == Layout(text=4096, data=4096, init_data=4096)
+
+
+def test_more_processors_have_more_memory() -> None:
+    assert described(LEAST).with_processors(400).memory == 400 << 30
+
+
+def test_dependencies_come_first() -> None:
+    text = LEAST.replace(
+        "[[coldplug]]",
+        '[modules.two]\nsize = 1\ndepends = ["one", "three"]\n'
+        '[modules.three]\nsize = 1\ndepends = ["one"]\n[[coldplug]]',
+        1,
+    )
+    assert described(text).load_order("two") == ("one", "three", "two")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("processors = 4", ""), "processors is missing"),
+        (("processors = 4", "processors = 0"), "must be 1 or more"),
+        (("processors", "procesors"), "did you mean processors"),
+        (('"20 kB"', '"20 kX"'), "modules.one.size: a size"),
+        (('"20 kB"', "true"), "modules.one.size: a size"),
+        (('"20 kB"', "0"), "above 0"),
+        (('size = "20 kB"', "text = 1"), "size is needed"),
+        (('size = "20 kB"', "size = 1\nmemory = 1\ntext = 8192"), "more than memory"),
+        (('["one"]', '["on"]'), "did you mean one"),
+        (('["one"]', '"one"'), "a list of texts"),
+        (('modules = ["one"]', ""), "needed are modules"),
+        (('"processors"', '"cores"'), "a whole number"),
+        (("[[coldplug]]", '[userspace]\nlooks_for = "x"\n[[coldplug]]'), "is none of live"),
+        (("[[coldplug]]", '[costs]\nread = "0 MB/s"\n[[coldplug]]'), "must be above 0"),
+        (("[[coldplug]]\n[[coldplug.devices]]", "[coldplug]"), "a list of tables is needed"),
+        (('size = "20 kB"', 'size = 1\ndepends = ["one"]'), "depends on itself"),
+    ],
+)
+def test_mistakes_are_told(change: tuple[str, str], reason: str, tmp_path: Path) -> None:
+    file = tmp_path / "machine.toml"
+    file.write_text(LEAST.replace(*change, 1))
+    with pytest.raises(MachineError, match=reason):
+        check_names(Machine.read(file))
+
+
+def test_modules_of_a_tree(tmp_path: Path) -> None:
+    demo_tree(tmp_path / "6.12.1", compression="xz")
+    text = LEAST.replace('["one"]', '["one", "nvme", "cpu:type:x86,feature:nothing"]')
+    made = from_tree(machine(tomllib.loads(text)), tmp_path / "6.12.1")
+    check_names(made)
+    assert made.coldplug[0].devices[0].modules == ("one", "nvme")
+    nvme = made.modules["nvme"]
+    assert nvme.compressed is not None and nvme.compressed < nvme.size
+    assert "nvme_core" in nvme.depends and "nvme_core" in made.modules
+    assert made.load_order("nvme").index("nvme_core") < made.load_order("nvme").index("nvme")
+
+
+def test_a_tree_without_the_module(tmp_path: Path) -> None:
+    demo_tree(tmp_path / "6.12.1")
+    text = LEAST.replace('["one"]', '["two"]')
+    with pytest.raises(MachineError, match="no module 'two'"):
+        from_tree(machine(tomllib.loads(text)), tmp_path / "6.12.1")
