@@ -224,8 +224,8 @@ class Costs:
 GUEST = Costs()
 
 # Real hardware. Nothing is fitted here; these are estimates of their order: forks and copies of a
-# large server, an interrupt that no hypervisor has to pass on, cpuhp that goes from socket to socket,
-# tests of algorithms that nothing interrupts, and no probe under way that a load has to wait for.
+# large server, an interrupt that no hypervisor has to pass on, cpuhp that goes from socket to
+# socket, tests of algorithms that nothing interrupts, no probe under way that a load waits for.
 SERVER = replace(
     GUEST,
     fork=150e-6,

@@ -25,12 +25,11 @@ def plot_wasted(series: Mapping[str, Sequence[tuple[int, int]]], file: Path, tit
     if file.suffix not in FORMATS:
         raise PlotError(f"{file}: the name must end in {' or '.join(FORMATS)}")
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
         raise PlotError("matplotlib is missing: pip install 'modfs[plot]'") from None
     figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for index, (name, points) in enumerate(series.items()):
         axes.plot(
@@ -49,12 +48,10 @@ def plot_wasted(series: Mapping[str, Sequence[tuple[int, int]]], file: Path, tit
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(title="kernel", frameon=False)
+    # No date and no random ids: the same boots make the same file.
+    metadata = {"Date": None} if file.suffix == ".svg" else {}
     try:
-        # No date and no random ids: the same boots make the same file.
-        metadata = {"Date": None} if file.suffix == ".svg" else {}
-        import matplotlib
-
-        with matplotlib.rc_context({"svg.hashsalt": "modfs"}):
+        with rc_context({"svg.hashsalt": "modfs"}):
             figure.savefig(file, dpi=150, metadata=metadata)
     except OSError as error:
         raise PlotError(f"{file}: {error.strerror}") from None
