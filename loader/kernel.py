@@ -582,6 +582,17 @@ class Kernel:
                 ),
             )
 
+    def names(self) -> tuple[str, ...]:
+        """Names of the modules that are listed, newest first."""
+        with self.lock:
+            return tuple(m.name for m in reversed(self._modules.values()) if m.state != UNFORMED)
+
+    def loaded(self, name: str) -> LoadedModule | None:
+        """One module as a snapshot has it, None if it is not listed."""
+        with self.lock:
+            module = self._modules.get(name)
+            return None if module is None or module.state == UNFORMED else _loaded(module)
+
     def is_live(self, name: str) -> bool:
         """Is a module of that name live? Called with the lock held."""
         module = self._modules.get(name)

@@ -149,10 +149,11 @@ def sys_module(snapshot: Snapshot) -> dict[str, dict[str, str]]:
 
     ``holders/USER`` has an empty text: it is a link to that module.
     """
-    return {module.name: _sys_module(module) for module in snapshot.modules if module.in_sysfs}
+    return {m.name: module_files(m) for m in snapshot.modules if m.in_sysfs}
 
 
-def _sys_module(module: LoadedModule) -> dict[str, str]:
+def module_files(module: LoadedModule) -> dict[str, str]:
+    """/sys/module/NAME: its files by relative path, with their texts."""
     files = {
         "initstate": f"{module.state}\n",
         "refcnt": f"{module.refcount}\n",

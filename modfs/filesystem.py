@@ -188,6 +188,8 @@ class ModulesDirectory:
         self._texts[_SERVER] = lambda: f"{os.getpid()}\n"
         self._texts[b".control/proc_modules"] = lambda: proc_modules(live.snapshot())
         self._texts[b".control/sys_module"] = lambda: json.dumps(sys_module(live.snapshot()))
+        root = str(live.tree.root.resolve()) if live.tree else ""
+        self._texts[b".control/tree"] = lambda: f"{root}\n"
         self._texts[b".control/compression"] = lambda: f"{live.config.compression}\n"
         modes = dict.fromkeys(self._texts, 0o444)
         modes |= {name.encode(): file.mode for name, file in FILES.items()}

@@ -12,7 +12,6 @@ import logging
 import os
 import select
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,7 +23,6 @@ from modfs.seccomp import Notification
 log = logging.getLogger("modfs.intercept")
 
 _IDLE_THREADS = 4  # more than so many that wait for calls end
-_KEPT_PROCESSES = 256
 _PARAMS_MAX = 1 << 20  # bytes; the kernel takes longer ones, no program has any
 _IMAGE_MAX = 1 << 30  # bytes
 _PIDFD_THREAD = os.O_EXCL  # 6.9
@@ -47,53 +45,27 @@ class Engine(Protocol):
     def wake(self) -> None: ...
 
 
-class _Processes:
-    """Descriptors of callers' threads, kept from call to call; and word of those that die."""
+def _getfd(tid: int, fd: int) -> int:
+    """The caller's descriptor, as one of ours. OSError: EBADF, ESRCH."""
+    pidfd = _pidfd_open(tid)
+    try:
+        found = seccomp.syscall(_SYS_PIDFD_GETFD, pidfd, fd, 0)
+        if found < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return found
+    finally:
+        os.close(pidfd)
+
+
+class _Deaths:
+    """Word of callers that die while their call waits."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._kept: OrderedDict[int, int] = OrderedDict()  # tid -> pidfd
-        self._lock = threading.Lock()
         self._epoll = select.epoll()
         self._watched: dict[int, threading.Event] = {}  # pidfd -> set when it is gone
         threading.Thread(target=self._watch, daemon=True).start()
-
-    def getfd(self, tid: int, fd: int) -> int:
-        """The caller's descriptor, as one of ours. OSError: EBADF, ESRCH."""
-        for again in (True, False):
-            pidfd = self._pidfd(tid)
-            found = seccomp.syscall(_SYS_PIDFD_GETFD, pidfd, fd, 0)
-            if found >= 0:
-                return found
-            number = ctypes.get_errno()
-            if number != errno.ESRCH or not again:
-                raise OSError(number, os.strerror(number))
-            self._forget(tid)  # the number has been used again
-        raise AssertionError
-
-    def _pidfd(self, tid: int) -> int:
-        with self._lock:
-            pidfd = self._kept.get(tid)
-            if pidfd is not None:
-                self._kept.move_to_end(tid)
-                return pidfd
-        pidfd = _pidfd_open(tid)
-        with self._lock:
-            other = self._kept.setdefault(tid, pidfd)
-            if other != pidfd:
-                os.close(pidfd)
-            elif len(self._kept) > _KEPT_PROCESSES:
-                _, oldest = self._kept.popitem(last=False)
-                os.close(oldest)
-            return other
-
-    def _forget(self, tid: int) -> None:
-        with self._lock:
-            pidfd = self._kept.pop(tid, None)
-        if pidfd is not None:
-            os.close(pidfd)
-
-    # -- death ------------------------------------------------------------------------------------
 
     def watch(self, tid: int) -> tuple[int, threading.Event]:
         """An event that is set when the thread is gone; end with unwatch."""
@@ -137,22 +109,22 @@ def _pidfd_open(tid: int) -> int:
 class _Waiting:
     """Has the caller been killed? Asked only by a call that is about to wait."""
 
-    __slots__ = ("_gone", "_pidfd", "_processes", "_tid")
+    __slots__ = ("_deaths", "_gone", "_pidfd", "_tid")
 
-    def __init__(self, processes: _Processes, tid: int) -> None:
-        self._processes = processes
+    def __init__(self, deaths: _Deaths, tid: int) -> None:
+        self._deaths = deaths
         self._tid = tid
         self._pidfd = -1
         self._gone: threading.Event | None = None
 
     def pending(self) -> bool:
         if self._gone is None:
-            self._pidfd, self._gone = self._processes.watch(self._tid)
+            self._pidfd, self._gone = self._deaths.watch(self._tid)
         return self._gone.is_set()
 
     def over(self) -> None:
         if self._gone is not None:
-            self._processes.unwatch(self._pidfd)
+            self._deaths.unwatch(self._pidfd)
 
 
 class Supervisor:
@@ -161,7 +133,7 @@ class Supervisor:
     def __init__(self, listener: int, engine: Engine) -> None:
         self._listener = listener
         self._engine = engine
-        self._processes = _Processes(engine.wake)
+        self._deaths = _Deaths(engine.wake)
         self._lock = threading.Lock()
         self._idle = 0
         self._answers: dict[str, Callable[[Notification, Caller], None]] = {
@@ -215,7 +187,7 @@ class Supervisor:
     # -- one call ---------------------------------------------------------------------------------
 
     def _answer(self, notification: Notification) -> int:
-        waiting = _Waiting(self._processes, notification.tid)
+        waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
         caller = Caller(signal_pending=waiting.pending, capable=capable)
         try:
@@ -230,7 +202,7 @@ class Supervisor:
         fd, address, flags, *_ = notification.arguments
         params = self._params(notification.tid, address)
         try:
-            ours = self._processes.getfd(notification.tid, _signed(fd))
+            ours = _getfd(notification.tid, _signed(fd))
         except OSError:
             ours = -1
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shlex
@@ -30,10 +31,22 @@ class Joined:
         """/proc/modules."""
         return self._read("proc_modules")
 
-    def sys_module(self) -> dict[str, dict[str, str]]:
-        """/sys/module: texts by module and file."""
+    def _sys_module(self) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = json.loads(self._read("sys_module"))
         return found
+
+    def module_names(self) -> list[str]:
+        """Names in /sys/module."""
+        return list(self._sys_module())
+
+    def module_files(self, name: str) -> dict[str, str]:
+        """/sys/module/NAME: texts by file; empty if it is not there."""
+        return self._sys_module().get(name, {})
+
+    def tree(self) -> Path | None:
+        """The module tree of the mount's engine."""
+        root = self._read("tree").strip()
+        return Path(root) if root else None
 
     def stats(self) -> str:
         """The report."""
@@ -44,9 +57,12 @@ class Joined:
     def finit_module(self, file: int, params: str | None, flags: int, *, caller: Caller) -> None:
         """LoadError: the errno of the request."""
         self._allow(caller)
-        if file < 0 or os.O_ACCMODE & _status(file) == os.O_WRONLY:
+        if file < 0:
             raise LoadError(errno.EBADF)
-        if os.O_ACCMODE & _status(file) != os.O_RDONLY:
+        access = fcntl.fcntl(file, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_PATH)
+        if access not in (os.O_RDONLY, os.O_RDWR):
+            raise LoadError(errno.EBADF)
+        if access == os.O_RDWR:
             raise LoadError(errno.ETXTBSY)
         self._insert("finit_module", file, f"flags={flags & 0xFFFFFFFF}", params)
 
@@ -97,9 +113,3 @@ class Joined:
             raise LoadError(error.errno or errno.EIO) from None
         finally:
             os.close(control)
-
-
-def _status(fd: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_GETFL)

@@ -288,7 +288,7 @@ def _serve_logged(
     if verbose:
         live.kernel.log.listener = _forward_kernel_log()
     mounted = threading.Event()
-    with _captured_stderr() as said:
+    with CapturedStderr() as said:
 
         def ready_and_heard() -> None:
             said.restore()
@@ -299,11 +299,11 @@ def _serve_logged(
         status = serve(live, mountpoint, options, ready_and_heard)
     log.info("unmounted %s", mountpoint)
     if not mounted.is_set():
-        raise MountError(f"{mountpoint}: {_reason(said.text)}")
+        raise MountError(f"{mountpoint}: {reason(said.text)}")
     return status
 
 
-class _captured_stderr:
+class CapturedStderr:
     """Descriptor 2 goes to memory until ``restore``; libfuse writes there, not through Python."""
 
     def __init__(self) -> None:
@@ -311,7 +311,7 @@ class _captured_stderr:
         self._lock = threading.Lock()
         self._saved: int | None = None
 
-    def __enter__(self) -> _captured_stderr:
+    def __enter__(self) -> CapturedStderr:
         sys.stderr.flush()
         self._memory = os.memfd_create("stderr")
         self._saved = os.dup(2)
@@ -334,7 +334,7 @@ class _captured_stderr:
         self.restore()
 
 
-def _reason(said: str) -> str:
+def reason(said: str) -> str:
     """libfuse's and fusermount's last words, as one line with what to do."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if any("user_allow_other" in line for line in lines):

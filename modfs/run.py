@@ -8,6 +8,7 @@ ends with the last program in the namespace, and the namespace with it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -15,7 +16,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ from modfs.filesystem import ModulesDirectory
 from modfs.fuse import LibfuseMissing, Server
 from modfs.intercept import Engine, Supervisor
 from modfs.joined import Joined
+from modfs.mount import CapturedStderr, reason
 from modfs.sandbox import SandboxError
 from modfs.views import DebugView, ProcView, SysModuleView, View, Views
 
 log = logging.getLogger("modfs.run")
 
+_READY_IN_USER_NAMESPACE = b"ready in a user namespace"
 _READY, _EXITED, _BUSY, _DONE = b"ready", b"exited", b"busy", b"done"
 _MESSAGE_MAX = 4096  # bytes
 _LINGER = 0.1  # seconds in which the last programs may end after the command
@@ -53,7 +56,9 @@ class Source(Protocol):
 
     def proc_modules(self) -> str: ...
 
-    def sys_module(self) -> dict[str, dict[str, str]]: ...
+    def module_names(self) -> Iterable[str]: ...
+
+    def module_files(self, name: str) -> dict[str, str]: ...
 
     def stats(self) -> str: ...
 
@@ -69,9 +74,14 @@ class Own:
         """/proc/modules."""
         return debugfs.proc_modules(self._live.snapshot())
 
-    def sys_module(self) -> dict[str, dict[str, str]]:
-        """/sys/module: texts by module and file."""
-        return debugfs.sys_module(self._live.snapshot())
+    def module_names(self) -> Iterable[str]:
+        """Names in /sys/module, and of modules that are about to be there."""
+        return self._live.kernel.names()
+
+    def module_files(self, name: str) -> dict[str, str]:
+        """/sys/module/NAME: texts by file; empty if it is not there."""
+        module = self._live.kernel.loaded(name)
+        return debugfs.module_files(module) if module and module.in_sysfs else {}
 
     def stats(self) -> str:
         """The report."""
@@ -103,11 +113,11 @@ def run(plan: Plan) -> int:
         _serve_and_exit(plan, theirs)
     theirs.close()
     said = ours.recv(_MESSAGE_MAX)
-    if said != _READY:
+    if said not in (_READY, _READY_IN_USER_NAMESPACE):
         raise RunError(said.decode(errors="replace") or "the server ended early")
     command = os.fork()
     if command == 0:
-        _become(plan.command, server, ours)
+        _become(plan.command, server, said == _READY_IN_USER_NAMESPACE, ours)
     status = _wait(command)
     with suppress(ConnectionError):  # the server may be gone already
         ours.send(_EXITED)
@@ -116,41 +126,56 @@ def run(plan: Plan) -> int:
 
 
 def _wait(command: int) -> int:
-    """Wait for the command; signals of the terminal are its own affair, others are passed on."""
-
-    def pass_on(number: int, frame: object) -> None:
-        os.kill(command, number)
-
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, pass_on)
-    return os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
+    """Wait for the command. Signals that somebody sends are passed on; those of the terminal the
+    command gets by itself."""
+    passed_on = {
+        getattr(signal, f"SIG{name}")
+        for name in ("INT", "QUIT", "TERM", "HUP", "USR1", "USR2", "ALRM")
+    }
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*passed_on, signal.SIGCHLD})
+    while True:
+        done, status = os.waitpid(command, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        found = signal.sigwaitinfo({*passed_on, signal.SIGCHLD})
+        if found.si_signo in passed_on and found.si_code <= 0:  # not the kernel's
+            os.kill(command, found.si_signo)
 
 
 # -- the command's process ------------------------------------------------------------------------
 
 
-def _become(command: tuple[str, ...], server: int, channel: socket.socket) -> None:
+def _become(command: tuple[str, ...], server: int, user: bool, channel: socket.socket) -> None:
     """Enter the namespace, have calls caught, and become the command. Never returns."""
     status = 126
     try:
-        sandbox.join(server, user=os.geteuid() != 0)
-        listener = seccomp.install()
+        sandbox.join(server, user=user)
+        listener = _catch_calls()
         socket.send_fds(channel, [b"listener"], [listener])
         os.close(listener)
         channel.recv(_MESSAGE_MAX)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+            signal.signal(number, signal.SIG_DFL)
         os.execvp(command[0], command)
     except FileNotFoundError as error:
         status = 127
         print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
     except OSError as error:
         print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
-    except (SandboxError, seccomp.Unsupported) as error:
+    except (SandboxError, RunError, seccomp.Unsupported) as error:
         print(f"modfs run: {error}", file=sys.stderr)
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def _catch_calls() -> int:
+    try:
+        return seccomp.install()
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise RunError("its calls are caught already: no modfs run in a modfs run") from None
+        raise RunError(f"its calls cannot be caught: {error.strerror}") from None
 
 
 # -- the server's process -------------------------------------------------------------------------
@@ -164,29 +189,28 @@ def _serve_and_exit(plan: Plan, channel: socket.socket) -> None:
         seccomp.calls()  # can this machine's be caught at all?
         _serve(plan, channel)
         status = 0
-    except (SandboxError, seccomp.Unsupported, RunError) as error:
-        channel.send(str(error).encode()[:_MESSAGE_MAX])
     except OSError as error:
         channel.send(f"{error.filename or 'server'}: {error.strerror}".encode()[:_MESSAGE_MAX])
     except BaseException as error:
-        channel.send(f"unexpected: {error!r}".encode()[:_MESSAGE_MAX])
+        channel.send((str(error) or repr(error)).encode()[:_MESSAGE_MAX])
     finally:
         os._exit(status)
 
 
 def _serve(plan: Plan, channel: socket.socket) -> None:
     joined = Joined(plan.mount) if plan.mount else None
-    sandbox.enter()
+    tree = plan.tree or (joined.tree() if joined else None)
+    user_namespace = sandbox.enter()
     sandbox.prepare()
     live = None if joined else plan.make()
     source: Source = joined or Own(_not_none(live))
     engine: Engine = joined or _not_none(live)
     server = _mount_views(source, live)
     sandbox.place_views(plan.mount or sandbox.VIEWS / "debug")
-    if plan.tree is not None:
-        sandbox.place_tree(plan.tree, os.uname().release)
+    if tree is not None:
+        sandbox.place_tree(tree, os.uname().release)
     _leave_terminal()
-    channel.send(_READY)
+    channel.send(_READY_IN_USER_NAMESPACE if user_namespace else _READY)
     _, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_MAX, 1)
     if not descriptors:
         return  # the command's process failed, and has said why
@@ -215,15 +239,15 @@ def _mount_views(source: Source, live: Live | None) -> Server:
     real = None if sandbox.proc_has_modules() else str(sandbox.REAL_PROC)
     sysctls = {} if real is None else _SYSCTLS
     views: dict[str, View] = {
-        "module": SysModuleView(source.sys_module, source.compression),
+        "module": SysModuleView(source.module_names, source.module_files, source.compression),
         "proc": ProcView({"modules": source.proc_modules, **sysctls}, real),
     }
     directory = ModulesDirectory(live) if live else None
     if directory:
         views["debug"] = DebugView(directory)
-    ready = threading.Event()
+    settled = threading.Event()
     files = Views(views)
-    files.when_mounted = ready.set
+    files.when_mounted = settled.set
     # Nothing may be remembered: processes and modules come and go.
     options = ("fsname=modfs", "subtype=modfs", "default_permissions", "allow_other", "direct_io")
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0", "intr")
@@ -233,11 +257,17 @@ def _mount_views(source: Source, live: Live | None) -> Server:
         raise RunError("libfuse 2 is missing: install it with: apt-get install fuse") from None
     if directory:
         directory.serve(server.client, server.interrupted)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not ready.wait(0.5):
-        if not thread.is_alive():
-            raise RunError("FUSE cannot be mounted here: see the line above")
+    status: list[int] = []
+
+    def serve() -> None:
+        status.append(server.run())
+        settled.set()
+
+    with CapturedStderr() as said:
+        threading.Thread(target=serve, daemon=True).start()
+        settled.wait()
+    if status:
+        raise RunError(f"FUSE cannot be mounted: {reason(said.text)}")
     return server
 
 

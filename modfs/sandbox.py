@@ -55,24 +55,25 @@ def bind(source: Path, target: Path) -> None:
 # -- namespaces -----------------------------------------------------------------------------------
 
 
-def enter() -> None:
-    """A mount namespace of our own; without root, in a user namespace where we are root.
+def enter() -> bool:
+    """A mount namespace of our own; where root's rights are missing, in a user namespace in which
+    we have them. True if it took a user namespace.
 
     SandboxError: the machine does not allow it.
     """
     uid, gid = os.geteuid(), os.getegid()
-    if uid == 0:
-        _check(_libc.unshare(CLONE_NEWNS), "a mount namespace")
-    else:
+    without_rights = uid != 0 or _libc.unshare(CLONE_NEWNS) != 0
+    if without_rights:
         if _libc.unshare(CLONE_NEWUSER | CLONE_NEWNS):
             raise SandboxError(
-                "user namespaces are not allowed here: run it as root, or see"
-                " /proc/sys/user/max_user_namespaces"
+                "namespaces are not allowed here: run it as root, or see"
+                " /proc/sys/user/max_user_namespaces and max_mnt_namespaces"
             )
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     _mount("none", Path("/"), flags=_MS_REC | _MS_PRIVATE)
+    return without_rights
 
 
 def join(process: int, *, user: bool) -> None:
@@ -133,6 +134,7 @@ def _make_folder(target: Path) -> None:
     exists = next(parent for parent in target.parents if parent.is_dir()).resolve()
     _overlay(exists, exists, "lib")
     target.mkdir(parents=True)
+    _mount("modfs", exists, flags=_MS_REMOUNT | _MS_RDONLY)  # what is written there would be lost
 
 
 def _overlay(lower: Path, target: Path, name: str) -> None:

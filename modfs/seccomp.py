@@ -106,6 +106,8 @@ def install() -> int:
     if listener < 0 and ctypes.get_errno() == errno.EACCES:
         _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         listener = syscall(seccomp, _SET_MODE_FILTER, flags, header)
+    if listener < 0 and ctypes.get_errno() == errno.EINVAL:  # a kernel before 5.19
+        listener = syscall(seccomp, _SET_MODE_FILTER, _FLAG_NEW_LISTENER, header)
     if listener < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     os.set_inheritable(listener, False)

@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,11 +33,12 @@ from loader.image import read_image
 from loader.live import Live
 from loader.release import release
 from loader.signature import Keyring, Signature, SignatureError
-from loader.tree import Tree
+from loader.tree import Tree, module_name, read_module
 from modfs import debugfs
 from modfs.transcript import Call, Cat, Transcript, counted
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
+_SAMPLE = 100  # modules of a tree that tell what it was built for
 _RECORDED_ROOT = "/t"  # where the recording machines kept their files
 
 
@@ -63,6 +64,8 @@ class Corpus:
             is_root = name == _RECORDED_ROOT or not Path(name).exists()
             return self.root if is_root else Path(name)
         path = self.root / name
+        if not path.exists() and self.tree and name.startswith("modules/"):
+            path = self.tree.path(module_name(name)) or path  # a tree has folders
         if not path.exists():
             raise VerifyError(f"no file {name}: give it with --files or --modules")
         return path
@@ -90,16 +93,19 @@ def corpus(files: Path | None, modules: Path | None) -> Iterator[Corpus]:
             # Indexes may lie in the folder, or beside the archive.
             for index in ("modules.dep", "modules.symbols"):
                 beside = modules.parent / index
-                if not (root / "modules" / index).exists() and beside.exists():
+                if modules.is_file() and beside.exists():
                     shutil.copy(beside, root / "modules" / index)
             tree = Tree.open(root / "modules")
-        contents = [path.read_bytes() for path in sorted(root.rglob("*.ko")) if path.is_file()]
-        yield Corpus(root, tree, _exporters(root / "files"), learn_build(contents))
+        plain = sorted((root / "files").glob("*.ko"))
+        known = sorted(tree.names()) if tree else []
+        sample = [tree.path(name) for name in known[:: len(known) // _SAMPLE + 1]] if tree else []
+        contents = (read_module(path) for path in (*plain, *sample) if path)
+        yield Corpus(root, tree, _exporters(plain), learn_build(contents))
 
 
 def _unpack(source: Path, target: Path) -> None:
     if source.is_dir():
-        shutil.copytree(source, target)
+        target.symlink_to(source.resolve())
         return
     try:
         with (
@@ -124,15 +130,13 @@ def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Pat
     path.write_bytes(content.read() if content else b"")
 
 
-def _exporters(folder: Path) -> dict[str, str]:
+def _exporters(paths: Iterable[Path]) -> dict[str, str]:
     """Symbol -> module, from the files themselves: no index lists those made for a test."""
     found: dict[str, str] = {}
-    paths = sorted(folder.glob("*.ko")) if folder.is_dir() else ()
     for path in paths:
-        if path.stat().st_size:
-            image = read_image(path.read_bytes(), 0, Config())
-            if not image.becoming_failure:
-                found.update({export.name: image.name for export in image.contents.exports})
+        image = read_image(path.read_bytes(), 0, Config())
+        if not image.becoming_failure:
+            found.update({export.name: image.name for export in image.contents.exports})
     return found
 
 

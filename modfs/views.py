@@ -65,8 +65,15 @@ class DebugView:
 class SysModuleView:
     """/sys/module: a folder for each module, and the compression that the kernel knows."""
 
-    def __init__(self, modules: Callable[[], dict[str, dict[str, str]]], compression: str) -> None:
-        self._modules = modules
+    def __init__(
+        self,
+        names: Callable[[], Iterable[str]],
+        files: Callable[[str], dict[str, str]],
+        compression: str,
+    ) -> None:
+        """``names`` of all; ``files`` of one, with their texts, empty if it is not there."""
+        self._module_names = names
+        self._module_files = files
         self._compression = b"" if compression == "none" else f"{compression}\n".encode()
 
     def _file(self, path: bytes) -> str | None:
@@ -74,16 +81,15 @@ class SysModuleView:
         if path == b"/compression":
             return self._compression.decode() or None
         name, _, file = path[1:].decode("utf-8", "replace").partition("/")
-        return self._modules().get(name, {}).get(file)
+        return self._module_files(name).get(file)
 
     def _names(self, path: bytes) -> set[str] | None:
         """What is in a directory, None if it is none."""
-        modules = self._modules()
         if path == b"/":
-            return {*modules, *(["compression"] if self._compression else [])}
+            return {*self._module_names(), *(["compression"] if self._compression else [])}
         name, _, folder = path[1:].decode("utf-8", "replace").partition("/")
-        files = modules.get(name)
-        if files is None:
+        files = self._module_files(name)
+        if not files:
             return None
         if not folder:
             return {file.partition("/")[0] for file in files} | {"holders", "sections"}

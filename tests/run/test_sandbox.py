@@ -38,6 +38,49 @@ def test_signals_are_the_command_s(run: Run) -> None:
     assert run("kill -KILL $$").returncode == -signal.SIGKILL
 
 
+def test_pipes_end_as_usual(run: Run) -> None:
+    done = run("yes | head -n 1; echo ${PIPESTATUS[0]}", shell="bash")
+    assert (done.stdout, done.stderr) == ("y\n141\n", "")
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "USR1"])
+def test_signals_for_modfs_run_reach_the_command(
+    environment: dict[str, str], name: str, tmp_path: Path
+) -> None:
+    script = f"trap 'echo got {name}; exit 3' {name}; echo ready; while :; do sleep 0.1; done"
+    process = subprocess.Popen(
+        ["modfs", "run", "--", "sh", "-c", script],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    assert process.communicate(timeout=30)[0] == f"got {name}\n"
+    assert process.returncode == 3
+
+
+def test_mistakes_are_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("[]")
+    for words, said in (
+        (["--environment", str(tmp_path / "broken.json"), "--", "true"], "not a description"),
+        (["--kernel", "5.1", "--", "true"], "6.4 is the first"),
+        (["--", "modfs", "run", "--", "true"], "no modfs run in a modfs run"),
+    ):
+        done = subprocess.run(
+            ["modfs", "run", *words], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode in (2, 125, 126)
+        assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_without_the_capability(run: Run) -> None:
+    done = run("setpriv --bounding-set -sys_module insmod $TREE/kernel/base.ko; lsmod | wc -l")
+    assert "Operation not permitted" in done.stderr
+    assert done.stdout == "1\n"
+
+
 def test_a_command_that_is_not_there(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     for name, status in (("no-such-command", 127), (str(tmp_path / "plain"), 126)):
