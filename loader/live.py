@@ -263,7 +263,7 @@ class Live:
         status = opened.status
         if not stat.S_ISREG(status.st_mode):
             return Failure(errno.EINVAL)
-        if opened.access != O_RDONLY or (self._leases and _open_for_writing(opened.fd)):
+        if _open_for_writing(opened) if self._leases else opened.access != O_RDONLY:
             return Failure(errno.ETXTBSY)
         size = status.st_size
         if not 0 < size <= _FILE_MAX:
@@ -347,15 +347,16 @@ def _ignore_lease_breaks() -> bool:
     return True
 
 
-def _open_for_writing(fd: int) -> bool:
+def _open_for_writing(opened: OpenFile) -> bool:
     """Has anybody this file open for writing? A read lease is refused then (fcntl(2), EAGAIN).
 
-    Where this process may not take one (another's file, without CAP_LEASE) or the file system has
-    none, the answer is no.
+    A descriptor that may write does not always count: that of a memfd does not. Where this process
+    may not take a lease (another's file, without CAP_LEASE) or the file system has none, only the
+    caller's own descriptor tells.
     """
     try:
-        fcntl(fd, F_SETLEASE, F_RDLCK)
+        fcntl(opened.fd, F_SETLEASE, F_RDLCK)
     except OSError as error:
-        return error.errno == errno.EAGAIN
-    fcntl(fd, F_SETLEASE, F_UNLCK)
+        return error.errno == errno.EAGAIN or opened.access != O_RDONLY
+    fcntl(opened.fd, F_SETLEASE, F_UNLCK)
     return False

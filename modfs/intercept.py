@@ -215,9 +215,9 @@ class Supervisor:
     def _init_module(self, notification: Notification, caller: Caller) -> None:
         address, length, params_address, *_ = notification.arguments
         params = self._params(notification.tid, params_address)
-        if length > _IMAGE_MAX:
-            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        image = seccomp.read_memory(notification.tid, address, length) if length else b""
+        image = b"" if not length else None  # None: not mapped, as nothing so long ever is
+        if 0 < length <= _IMAGE_MAX:
+            image = seccomp.read_memory(notification.tid, address, length)
         if seccomp.is_valid(self._listener, notification):
             self._engine.init_module(image, params, length=length, caller=caller)
 

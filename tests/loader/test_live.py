@@ -261,6 +261,14 @@ def test_a_file_that_is_written_somewhere_is_busy(make: Callable[..., Path]) -> 
     assert errno_of(live.finit_module, path) == 0
 
 
+def test_a_memfd_is_not_open_for_writing(make: Callable[..., Path]) -> None:
+    live = engine()
+    fd = os.memfd_create("module")
+    os.write(fd, make("m").read_bytes())
+    assert errno_of(live.finit_module, fd) == 0
+    os.close(fd)
+
+
 def test_a_changed_file_is_read_again(make: Callable[..., Path]) -> None:
     live, path = engine(), make("one")
     assert errno_of(live.finit_module, path) == 0
