@@ -11,6 +11,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from loader.config import PAGE_SIZE, Config
@@ -565,22 +566,29 @@ class Kernel:
     def snapshot(self) -> Snapshot:
         """Everything at one moment."""
         with self.lock:
-            return Snapshot.of(
-                self.counters,
-                tuple(
-                    Duplicate(name, count, bool(mask & BECOMING), bool(mask & LOAD))
-                    for name, (count, mask) in reversed(self._duplicates.items())
-                ),
-                tuple(
-                    UnloadedTainted(name, "".join(t for t in TAINTS if t in taints), count[0])
-                    for name, taints, count in reversed(self._unloaded_tainted)
-                ),
-                tuple(
-                    _loaded(module)
-                    for module in reversed(self._modules.values())
-                    if module.state != UNFORMED
-                ),
-            )
+            return replace(self._statistics(), modules=self._loaded())
+
+    def statistics(self) -> Snapshot:
+        """Everything but the modules themselves, which take longest."""
+        with self.lock:
+            return self._statistics()
+
+    def _statistics(self) -> Snapshot:
+        return Snapshot.of(
+            self.counters,
+            tuple(
+                Duplicate(name, count, bool(mask & BECOMING), bool(mask & LOAD))
+                for name, (count, mask) in reversed(self._duplicates.items())
+            ),
+            tuple(
+                UnloadedTainted(name, "".join(t for t in TAINTS if t in taints), count[0])
+                for name, taints, count in reversed(self._unloaded_tainted)
+            ),
+        )
+
+    def _loaded(self) -> tuple[LoadedModule, ...]:
+        modules = reversed(self._modules.values())
+        return tuple(_loaded(module) for module in modules if module.state != UNFORMED)
 
     def names(self) -> tuple[str, ...]:
         """Names of the modules that are listed, newest first."""

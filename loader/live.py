@@ -186,6 +186,10 @@ class Live:
         """All counters and lists at one moment."""
         return self.kernel.snapshot()
 
+    def statistics(self) -> Snapshot:
+        """The same without the modules: all that the statistics files need."""
+        return self.kernel.statistics()
+
     def kmsg(self) -> str:
         """The kernel's log lines."""
         with self.kernel.lock:

@@ -180,7 +180,7 @@ class ModulesDirectory:
         self.when_mounted: Callable[[], None] = lambda: None
         self._control_mode = control_mode
         self._texts: dict[bytes, Callable[[], str]] = {
-            name.encode(): lambda make=file.text: make(live.snapshot())  # type: ignore[misc]
+            name.encode(): lambda make=file.text: make(live.statistics())  # type: ignore[misc]
             for name, file in FILES.items()
         }
         self._texts[b"kmsg"] = live.kmsg
