@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from dataclasses import dataclass, field
 
 from loader.release import Release, release
@@ -54,7 +54,7 @@ class Config:
     force_load: bool = False
     force_unload: bool = False
     kallsyms_all: bool = True
-    machine: int = MACHINES.get(platform.machine(), EM_X86_64)
+    machine: int = MACHINES.get(os.uname().machine, EM_X86_64)
 
     def __post_init__(self) -> None:
         if self.compression not in COMPRESSIONS:
