@@ -74,6 +74,7 @@ class Remove:
 
     name: str
     flags: int = os.O_NONBLOCK
+    first_time: bool = False
 
 
 Request = FinitModule | InitModule | DeleteModule | Probe | Remove
@@ -101,7 +102,7 @@ def parse(line: str) -> tuple[Request, ...]:
         words = line.split()
     else:
         try:
-            words = shlex.split(line, comments=True)
+            words = shlex.split(_without_comment(line))
         except ValueError as error:
             raise ControlError(str(error)) from None
     if not words:
@@ -110,6 +111,24 @@ def parse(line: str) -> tuple[Request, ...]:
     if parser is None:
         raise ControlError(f"{words[0]}: no such request")
     return tuple(parser(words[0], words[1:]))
+
+
+def _without_comment(line: str) -> str:
+    """As a shell has it: # begins a comment where a word could begin, and is not quoted."""
+    quote = ""
+    before = " "
+    for position, character in enumerate(line):
+        if before == "\\" and quote != "'":
+            before = ""  # this one is quoted
+            continue
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character == "#" and before.isspace():
+            return line[:position]
+        before = character
+    return line
 
 
 def _options(request: str, words: list[str], known: dict[str, int]) -> tuple[int, list[str]]:
@@ -160,7 +179,7 @@ def _modprobe(request: str, words: list[str]) -> Iterator[Request]:
         flags, words = _options(request, words, _REMOVE_OPTIONS)
         name, words = _first(request, words, "a module")
         for module in (name, *words):
-            yield Remove(module, os.O_NONBLOCK | flags)
+            yield Remove(module, os.O_NONBLOCK | flags, first_time)
         return
     flags, words = _options(request, words, _INSERT_OPTIONS)
     name, params = _first(request, words, "a module or alias")

@@ -37,24 +37,21 @@ _ROOT_INODE, _CONTROL_INODE, _NODE_INODE = 1, 1000, 10_000
 class Report:
     """An open file whose text is composed when it is first read, and again after a seek to 0."""
 
-    __slots__ = ("_at", "_compose", "_text")
+    __slots__ = ("_compose", "_text")
 
     def __init__(self, compose: Callable[[], str]) -> None:
         self._compose = compose
         self._text: bytes | None = None
-        self._at = 0
 
     def read(self, size: int, offset: int) -> bytes:
         """Part of the text; empty past its end."""
-        if self._text is None or (offset == 0 and self._at):
+        if self._text is None or offset == 0:
             self._text = self._compose().encode("utf-8", "surrogateescape")
-        part = self._text[offset : offset + size]
-        self._at = offset + len(part)
-        return part
+        return self._text[offset : offset + size]
 
     def write(self, data: bytes) -> int:
-        """OSError: EBADF."""
-        raise OSError(errno.EBADF, "not open for writing")
+        """OSError: EINVAL, as of a file that has no way to be written."""
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     def flush(self) -> None: ...
 
@@ -64,7 +61,7 @@ class Report:
 class ControlFile(Report):
     """An open control node: whole lines run as they are written, an unfinished one at close."""
 
-    __slots__ = ("_client", "_closed", "_command", "_get_client", "_pending", "_requests")
+    __slots__ = ("_client", "_closed", "_command", "_get_client", "_pending", "_requests", "_skip")
 
     def __init__(
         self,
@@ -77,6 +74,7 @@ class ControlFile(Report):
         self._get_client = get_client
         self._closed = closed
         self._pending = b""
+        self._skip = False  # the rest of a line that is too long
         self._client: Client | None = None
         self._command = ""
 
@@ -84,13 +82,17 @@ class ControlFile(Report):
         """Run the lines that ``data`` completes, in order. OSError: the first errno."""
         client = self._identify()
         lines = (self._pending + data).split(b"\n")
-        self._pending = lines.pop()
+        if self._skip and len(lines) > 1:
+            self._skip = False
+            del lines[0]
+        self._pending = b"" if self._skip else lines.pop()
         number = 0
-        for line in lines:
+        for line in lines if not self._skip else ():
             failed = self._run(line, client)
             number = number or failed
         if len(self._pending) > _LINE_MAX:
             self._pending = b""
+            self._skip = True
             self._requests.results.add(client.pid, self._command, "…", "E2BIG (line too long)")
             number = number or errno.E2BIG
         if number:
@@ -98,10 +100,10 @@ class ControlFile(Report):
         return len(data)
 
     def _identify(self) -> Client:
-        uid, gid, pid = self._get_client()
+        uid, gid, tid = self._get_client()
         client = self._client
-        if client is None or (client.uid, client.gid, client.pid) != (uid, gid, pid):
-            client = self._client = Client(uid, gid, pid)
+        if client is None or (client.uid, client.gid, client.tid) != (uid, gid, tid):
+            client = self._client = Client(uid, gid, tid)
             self._command = client.command
         return client
 
@@ -116,7 +118,7 @@ class ControlFile(Report):
 
         A child that inherited the descriptor may close it while the line is still being written.
         """
-        if self._pending and self._client and self._get_client()[2] == self._client.pid:
+        if self._pending and self._client and Client(*self._get_client()).pid == self._client.pid:
             self._finish()
 
     def release(self) -> None:

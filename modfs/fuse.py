@@ -133,6 +133,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "flush": (c_void_p, c_void_p),
     "release": (c_void_p, c_void_p),
     "truncate": (c_char_p, c_long),
+    "create": (c_char_p, c_uint, c_void_p),
     # What debugfs refuses.
     "mknod": (c_char_p, c_uint, c_long),
     "mkdir": (c_char_p, c_uint),
@@ -287,6 +288,9 @@ class Server:
     def _release(self, path: int, info: int) -> int:
         self._files.release(self._handle(info))
         return 0
+
+    def _create(self, path: bytes, mode: int, info: int) -> int:
+        return -errno.EACCES  # what the VFS says of a directory that cannot create
 
     def _truncate(self, path: bytes, size: int) -> int:
         return 0  # ">" truncates before it writes; there is nothing to lose

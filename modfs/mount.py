@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import queue
+import re
 import select
 import shutil
 import signal
@@ -89,7 +90,7 @@ def mounted_type(mountpoint: str) -> str | None:
     found = None
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split()
-        place = fields[4].encode().decode("unicode_escape")
+        place = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
         if place == mountpoint:
             found = fields[fields.index("-") + 1]
     return found

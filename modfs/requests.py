@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import platform
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from loader.compression import XZ_MAGIC, ZSTD_MAGIC
 from loader.errors import LoadError
 from loader.image import MODULE_INIT_COMPRESSED_FILE
 from loader.live import Caller, Live
+from loader.tree import Probe as ProbedFile
 from loader.tree import canonical, module_name, read_module
 from modfs.control import (
     ControlError,
@@ -32,6 +35,7 @@ from modfs.control import (
 _RESULTS = 100  # latest requests that can be read
 _SHOWN = 200  # characters of a request that are kept
 _COMPRESSIONS: dict[str, str] = {".zst": "zstd", ".gz": "gzip", ".xz": "xz"}
+_MAGICS: dict[bytes, str] = {ZSTD_MAGIC: ".zst", b"\x1f\x8b": ".gz", XZ_MAGIC: ".xz"}
 _SYS_SETGROUPS = {"x86_64": 116, "aarch64": 159}.get(platform.machine())
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -40,49 +44,59 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Client:
     """The process that writes: its identity, and its view of the files."""
 
-    def __init__(self, uid: int, gid: int, pid: int) -> None:
-        self.uid, self.gid, self.pid = uid, gid, pid
+    def __init__(self, uid: int, gid: int, tid: int) -> None:
+        self.uid, self.gid, self.tid = uid, gid, tid
         self._root: str | None = None
+        try:
+            status = Path(f"/proc/{tid}/status").read_bytes().decode("utf-8", "replace")
+        except OSError:  # gone already
+            status = f"Name:\t?\nTgid:\t{tid}\n"
+        self._status = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
 
     @property
     def command(self) -> str:
         """Its name, as ps shows it; "?" once it is gone."""
-        try:
-            return Path(f"/proc/{self.pid}/comm").read_text().strip()
-        except OSError:
-            return "?"
+        return self._status["Name"]
+
+    @property
+    def pid(self) -> int:
+        """Its process; FUSE tells the thread."""
+        return int(self._status["Tgid"])
 
     def path(self, path: str) -> str:
         """``path`` as this process would find the file, seen from here."""
         if not path.startswith("/"):
-            return f"/proc/{self.pid}/cwd/{path}"
+            return f"/proc/{self.tid}/cwd/{path}"
         if path.startswith("/proc/self/"):
             return f"/proc/{self.pid}/{path.removeprefix('/proc/self/')}"
         if self._root is None:
             try:
-                root = os.readlink(f"/proc/{self.pid}/root")
+                root = os.readlink(f"/proc/{self.tid}/root")
             except OSError:
                 root = "/"
-            self._root = "" if root == "/" else f"/proc/{self.pid}/root"
+            self._root = "" if root == "/" else f"/proc/{self.tid}/root"
         return self._root + path
 
     def open(self, path: str) -> int:
         """Open a file for reading with this process's rights. OSError: as open(2)."""
+        return self.open_here(self.path(path))
+
+    def open_here(self, path: str) -> int:
+        """The same for a path as it is seen from here. OSError: as open(2)."""
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         if self.uid == os.geteuid():
-            return os.open(self.path(path), flags)
+            return os.open(path, flags)
         if os.geteuid() != 0:
             raise LoadError(errno.EACCES)  # whether they may read it cannot be known
         with self._rights():
-            return os.open(self.path(path), flags)
+            return os.open(path, flags)
 
     @contextmanager
     def _rights(self) -> Iterator[None]:
         """This thread has the client's user, groups and no capability over files meanwhile."""
         groups = os.getgroups()
-        path = self._groups()
         try:
-            _setgroups(path)
+            _setgroups([int(group) for group in self._status.get("Groups", "").split()])
             _libc.setfsgid(self.gid)
             _libc.setfsuid(self.uid)
             yield
@@ -90,14 +104,6 @@ class Client:
             _libc.setfsuid(0)
             _libc.setfsgid(os.getegid())
             _setgroups(groups)
-
-    def _groups(self) -> list[int]:
-        try:
-            status = Path(f"/proc/{self.pid}/status").read_text()
-        except OSError:
-            return []
-        line = next((row for row in status.splitlines() if row.startswith("Groups:")), "")
-        return [int(group) for group in line.split()[1:]]
 
 
 def _setgroups(groups: list[int]) -> None:
@@ -107,6 +113,12 @@ def _setgroups(groups: list[int]) -> None:
     array = (ctypes.c_uint32 * len(groups))(*groups)
     if _libc.syscall(_SYS_SETGROUPS, len(groups), array):
         raise LoadError(ctypes.get_errno())
+
+
+def _suffix(fd: int) -> str | None:
+    """What a file's name would end in for the compression that its first bytes tell."""
+    start = os.pread(fd, max(map(len, _MAGICS)), 0) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    return next((suffix for magic, suffix in _MAGICS.items() if start.startswith(magic)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +136,7 @@ class Result:
 
 
 class Results:
-    """The latest results, and how many requests are under way."""
+    """The latest results."""
 
     def __init__(self) -> None:
         self._latest: deque[Result] = deque(maxlen=_RESULTS)
@@ -135,6 +147,7 @@ class Results:
         """Keep one result; the oldest is forgotten."""
         with self._lock:
             shown = line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+            shown = shown.encode("utf-8", "backslashreplace").decode()
             self._latest.append(Result(next(self._numbers), client_pid, command, shown, outcome))
 
     def text(self) -> str:
@@ -155,6 +168,8 @@ class Requests:
         """Run one line; the errno of what failed first, 0 if nothing did."""
         outcome, number = "ok", 0
         try:
+            if "\0" in line:
+                raise ControlError("a NUL byte")
             requests = parse(line)
             if not requests:
                 return 0
@@ -178,26 +193,26 @@ class Requests:
         elif isinstance(request, InitModule):
             self._init_module(request, client)
         elif isinstance(request, Probe):
-            self._probe(request)
+            self._probe(request, client)
         else:
             self._remove(request)
 
     def _finit_module(self, request: FinitModule, client: Client) -> None:
         fd = client.open(request.path)
         try:
-            self._insert(fd, request.path, request.params, request.flags, request.unpack)
+            self._insert(fd, request.params, request.flags, request.unpack)
         finally:
             os.close(fd)
 
-    def _insert(self, fd: int, path: str, params: str, flags: int, unpack: bool) -> None:
+    def _insert(self, fd: int, params: str, flags: int, unpack: bool) -> None:
         """``unpack``: what kmod does with a compressed module, from release 31 on.
 
-        It lets the kernel unpack the format that the kernel says it knows, and unpacks any other
-        itself, for init_module.
+        It knows one by its first bytes, lets the kernel unpack the format that the kernel says it
+        knows, and unpacks any other itself, for init_module.
         """
-        if unpack and (compression := _COMPRESSIONS.get(os.path.splitext(path)[1])):
-            if compression != self.live.config.compression:
-                suffix = os.path.splitext(path)[1]
+        suffix = _suffix(fd) if unpack else None
+        if suffix is not None:
+            if _COMPRESSIONS[suffix] != self.live.config.compression:
                 image = read_module(Path(f"/proc/self/fd/{fd}"), suffix)
                 if not image:
                     raise LoadError(errno.EINVAL)
@@ -214,7 +229,7 @@ class Requests:
 
     # -- modprobe ---------------------------------------------------------------------------------
 
-    def _probe(self, request: Probe) -> None:
+    def _probe(self, request: Probe, client: Client) -> None:
         """A module or alias with its dependencies first; what is live already is left alone."""
         tree = self.live.tree
         names = tree.resolve(request.name) if tree else ()
@@ -228,18 +243,21 @@ class Requests:
                     raise LoadError(errno.EEXIST)
                 continue
             for probe in tree.probe_list(name):
-                self._insert_probed(probe.path, probe.required, name, request)
+                self._insert_probed(probe, name, request, client)
 
-    def _insert_probed(self, path: Path, required: bool, target: str, request: Probe) -> None:
+    def _insert_probed(
+        self, probe: ProbedFile, target: str, request: Probe, client: Client
+    ) -> None:
+        path, required = probe
         name = module_name(path)
         if self._is_live(name):
             return
         is_target = name == target
         params, flags = (request.params, request.flags) if is_target else ("", 0)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = client.open_here(str(path))
             try:
-                self._insert(fd, str(path), params, flags, unpack=True)
+                self._insert(fd, params, flags, unpack=True)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -252,7 +270,11 @@ class Requests:
         tree = self.live.tree
         names = (tree.resolve(request.name) if tree else ()) or (request.name,)
         for name in names:
-            self.live.delete_module(canonical(name), request.flags, caller=self._caller)
+            try:
+                self.live.delete_module(canonical(name), request.flags, caller=self._caller)
+            except LoadError as error:
+                if error.errno != errno.ENOENT or request.first_time:
+                    raise
             for path in reversed(tree.dependencies(name) if tree else ()):
                 try:
                     self.live.delete_module(module_name(path), caller=self._caller)

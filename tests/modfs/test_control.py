@@ -31,6 +31,8 @@ NB, FORCE = os.O_NONBLOCK, os.O_TRUNC
         ("insmod /x/a.ko", [FinitModule("/x/a.ko", unpack=True)]),
         ("  insmod\t/x/a.ko  n=5 # why", [FinitModule("/x/a.ko", "n=5", unpack=True)]),
         ("insmod '/x/a b.ko' s=\"two words\"", [FinitModule("/x/a b.ko", "s=two words", 0, True)]),
+        ("insmod /x/a#b.ko # why", [FinitModule("/x/a#b.ko", unpack=True)]),
+        ("insmod 'a #b.ko' \\#c", [FinitModule("a #b.ko", "#c", unpack=True)]),
         ("insmod -f a.ko", [FinitModule("a.ko", "", 3, True)]),
         ("insmod --force-vermagic a.ko", [FinitModule("a.ko", "", 2, True)]),
         ("insmod --force-modversion a.ko -x", [FinitModule("a.ko", "-x", 1, True)]),

@@ -44,6 +44,7 @@ def environment_file(workshop: Path) -> Path:
         "slow": {"seconds": SLOW},
         "stuck": {"seconds": 3600},
         "bad": {"returns": "ENODEV"},
+        "slow_bad": {"seconds": SLOW, "returns": "ENODEV"},
     }
     path.write_text(json.dumps({"init": routines}))
     return path

@@ -159,6 +159,14 @@ def test_failures_are_one_line(
     assert done.stderr.startswith("modfs mount: ")
 
 
+def test_a_folder_with_an_odd_name(workshop: Path, environment: dict[str, str]) -> None:
+    folder = workshop / "é and a blank"
+    folder.mkdir()
+    assert run(environment, "modfs", "mount", folder).returncode == 0
+    assert "already mounted" in run(environment, "modfs", "mount", folder).stderr
+    assert run(environment, "modfs", "umount", folder).returncode == 0
+
+
 def test_mounted_twice(mounted: Callable[..., Path], environment: dict[str, str]) -> None:
     mount = mounted()
     done = run(environment, "modfs", "mount", mount)

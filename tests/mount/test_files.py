@@ -83,6 +83,14 @@ def test_one_open_sees_one_report(mount: Path, make: Callable[..., Path]) -> Non
         assert b"Mods ever loaded\t2\n" in report.read(10_000)
 
 
+def test_a_text_that_was_empty_is_composed_again(mount: Path, make: Callable[..., Path]) -> None:
+    with (mount / "unloaded_tainted").open("rb", buffering=0) as report:
+        assert report.read(100) == b""
+        request(mount, f"insmod {make('other', intree=False)}", "rmmod other")
+        report.seek(0)
+        assert report.read(100) == b"other (OE) 1\n"
+
+
 def test_what_debugfs_refuses(mount: Path) -> None:
     for attempt in (
         lambda: (mount / "new").write_text("x"),

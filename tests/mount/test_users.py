@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from loader.synthesize import ModuleSpec, write_tree
 from tests.mount.conftest import request, stats
 
 NOBODY = 65534
@@ -85,3 +86,14 @@ def test_files_are_opened_with_the_writer_s_rights(
     for _ in range(20):  # the threads that served nobody are root's again
         assert request(mount, f"insmod {private}") == errno.EEXIST
     assert stats(mount)["Mods ever loaded"] == 2
+
+
+def test_modprobe_too(mounted: Callable[..., Path], open_workshop: Path) -> None:
+    tree = open_workshop / "tree"
+    write_tree(tree, [ModuleSpec("private")])
+    mount = mounted("-o", "allow_other,control_mode=0666", "--modules", tree)
+    path = next(tree.rglob("private.ko"))
+    path.chmod(0o600)
+    assert write(mount, "modprobe private") == errno.EACCES
+    path.chmod(0o644)
+    assert write(mount, "modprobe private") == 0
