@@ -7,7 +7,6 @@ import errno
 import itertools
 import os
 import platform
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ _RESULTS = 100  # latest requests that can be read
 _SHOWN = 200  # characters of a request that are kept
 _COMPRESSIONS: dict[str, str] = {".zst": "zstd", ".gz": "gzip", ".xz": "xz"}
 _MAGICS: dict[bytes, str] = {ZSTD_MAGIC: ".zst", b"\x1f\x8b": ".gz", XZ_MAGIC: ".xz"}
+_MAGIC_MAX = max(map(len, _MAGICS))
 _SYS_SETGROUPS = {"x86_64": 116, "aarch64": 159}.get(platform.machine())
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -117,7 +117,10 @@ def _setgroups(groups: list[int]) -> None:
 
 def _suffix(fd: int) -> str | None:
     """What a file's name would end in for the compression that its first bytes tell."""
-    start = os.pread(fd, max(map(len, _MAGICS)), 0) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    try:
+        start = os.pread(fd, _MAGIC_MAX, 0)
+    except OSError:  # a folder, a pipe: the kernel will say so
+        return None
     return next((suffix for magic, suffix in _MAGICS.items() if start.startswith(magic)), None)
 
 
