@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from loader import packings
+from loader.keyring import Keyring
 from loader.release import Release, release
-from loader.signature import Keyring
 
 PAGE_SIZE = 4096  # bytes; x86-64, and arm64 as distributions build it
-
 EM_X86_64 = 62
 EM_AARCH64 = 183
 MACHINES: dict[str, int] = {"x86_64": EM_X86_64, "aarch64": EM_AARCH64, "arm64": EM_AARCH64}
 
-COMPRESSIONS: tuple[str, ...] = ("zstd", "gzip", "xz", "none")
-
 
 @dataclass(frozen=True, slots=True)
-class Build:
+class BuiltFor:
     """What a module must have been built for. None: not known, so not checked.
 
     ``vermagic`` is the whole string (include/linux/vermagic.h); ``struct_module_size`` is
@@ -45,7 +43,7 @@ class Config:
 
     release: Release = field(default_factory=release)
     compression: str = "zstd"
-    build: Build = Build()
+    built_for: BuiltFor = BuiltFor()
     keyring: Keyring | None = None
     sig_enforce: bool = False
     blacklist: frozenset[str] = frozenset()
@@ -57,6 +55,5 @@ class Config:
     machine: int = MACHINES.get(os.uname().machine, EM_X86_64)
 
     def __post_init__(self) -> None:
-        if self.compression not in COMPRESSIONS:
-            known = ", ".join(COMPRESSIONS)
-            raise ValueError(f"no compression {self.compression!r}: known are {known}")
+        packing = packings.named(self.compression)
+        object.__setattr__(self, "compression", packing.name if packing else packings.NOT_PACKED)

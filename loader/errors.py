@@ -36,3 +36,15 @@ class LoadError(OSError):
         """The errno's name, such as ``EEXIST``."""
         number = self.errno or 0
         return errno.errorcode.get(number, str(number))
+
+
+class UserError(ValueError):
+    """What a person gave cannot be used, or what they asked for cannot be done.
+
+    The text says what is wrong, with what, and where it can be known what to do. ``status`` is the
+    exit status of a command that ends with it (modfs.cli has the table).
+    """
+
+    def __init__(self, message: str, *, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loader.live import Live
-from loader.scenario import Request, Scenario
-from loader.stats import Snapshot
+from loader.engine.stats import Snapshot
+from loader.engine.threads import LiveKernel
+from loader.simulate.scenario import Scenario, TimedCall
 
 _ACTORS = 4096  # threads at once
-
-Answers = list[tuple[Request, int]]  # requests as they ended, each with its errno or 0
-Perform = Callable[[Request, Path], None]
+Answers = list[tuple[TimedCall, int]]  # requests as they ended, each with its errno or 0
+Perform = Callable[[TimedCall, Path], None]
 
 
 def replay_live(scenario: Scenario) -> tuple[Snapshot, Answers]:
@@ -26,9 +25,9 @@ def replay_live(scenario: Scenario) -> tuple[Snapshot, Answers]:
 
     OSError: the described modules cannot be written. ValueError: too many actors.
     """
-    live = Live(scenario.config, environment=scenario.environment)
+    live = LiveKernel(scenario.config, environment=scenario.environment)
 
-    def perform(request: Request, file: Path) -> None:
+    def perform(request: TimedCall, file: Path) -> None:
         if request.load:
             live.finit_module(file, request.params, request.flags)
         else:
@@ -47,7 +46,7 @@ def replay_mount(scenario: Scenario, mount: Path) -> tuple[str, Answers]:
     control = mount / "control"
     os.stat(control)  # no actor need start if it is not there
 
-    def perform(request: Request, file: Path) -> None:
+    def perform(request: TimedCall, file: Path) -> None:
         fd = os.open(control, os.O_WRONLY)
         try:
             os.write(fd, f"{_line(request, file)}\n".encode())
@@ -58,7 +57,7 @@ def replay_mount(scenario: Scenario, mount: Path) -> tuple[str, Answers]:
     return (mount / "stats").read_text(), answers
 
 
-def _line(request: Request, file: Path) -> str:
+def _line(request: TimedCall, file: Path) -> str:
     """The request in the grammar of modfs.control."""
     if request.unload:
         return f"delete_module {shlex.quote(request.unload)}"
@@ -89,7 +88,7 @@ def _run(scenario: Scenario, perform: Perform) -> Answers:
 
 def _act(
     scenario: Scenario,
-    requests: Iterable[Request],
+    requests: Iterable[TimedCall],
     made: Mapping[str, Path],
     perform: Perform,
     start: float,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fit the costs that loader/machine.py marks with * on the published report of 255 processors.
+"""Fit the costs that loader/simulate/costs.py marks with * on the report of 255 processors.
 
     tools/fit_costs.py REPORT [--minutes N] [--seed N]
 
@@ -29,8 +29,9 @@ import numpy as np
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from loader.machine import Machine  # noqa: E402
-from loader.simulate import boot  # noqa: E402
+from loader.simulate.machine import Machine  # noqa: E402
+from loader.simulate.machine_file import read_machine  # noqa: E402
+from loader.simulate.udev import boot  # noqa: E402
 
 FITTED = ("dispatch", "fork", "shared_read", "self_test", "settle", "shootdown")
 LEAST, MOST = 1 / 8, 8  # times the present value
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    machine = Machine.read(PROJECT / "examples" / "255-vcpu.toml")
+    machine = read_machine(PROJECT / "examples" / "255-vcpu.toml")
     evolve(Fit(machine, published(options.report)), options.minutes, options.seed)
 
 

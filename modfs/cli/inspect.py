@@ -15,14 +15,13 @@ from pathlib import Path
 
 import click
 
+from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.config import MACHINES, Config
-from loader.image import MODULE_INIT_COMPRESSED_FILE, ModuleImage, read_image
-from loader.layout import Layout
+from loader.image.layout import Layout
+from loader.image.module_image import ModuleImage, read_image
+from loader.packings import NOT_PACKED, SUFFIXES, by_suffix, compress, named
 from loader.release import RELEASES, release
-from loader.synthesize import COMPRESSIONS, compress
-from loader.tree import MODULE_FILE
-
-_UNPACKED_BY = {".zst": "zstd", ".gz": "gzip", ".xz": "xz"}
+from loader.words import MODULE_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def _more(row: Row, times: int) -> int | None:
 @click.option(
     "--compress",
     "compression",
-    type=click.Choice(COMPRESSIONS),
+    type=click.Choice(SUFFIXES),
     help="Take uncompressed modules as if they were compressed.",
 )
 def command(
@@ -152,17 +151,17 @@ def _module_files(paths: Iterable[Path]) -> Iterator[Path]:
 def _inspect(path: Path, config: Config, compression: str | None) -> Row:
     """OSError: the file cannot be read, or it is the kernel's errno, with what it logs."""
     data = path.read_bytes()
-    packed = _UNPACKED_BY.get(path.suffix)
+    packed = by_suffix(path)
     compressed = len(data) if packed else None
-    image = _image(data, replace(config, compression=packed or "none"))
+    image = _image(data, replace(config, compression=packed.name if packed else NOT_PACKED))
     if not packed and compression:
-        compressed = len(compress(data, compression))
+        compressed = len(compress(data, named(compression)))
     return Row(image.name, str(path), len(data), image.len, compressed, image.layout)
 
 
 def _image(data: bytes, config: Config) -> ModuleImage:
     """For this machine's kernel or, where that rejects it, another's."""
-    flags = MODULE_INIT_COMPRESSED_FILE if config.compression != "none" else 0
+    flags = MODULE_INIT_COMPRESSED_FILE if config.compression != NOT_PACKED else 0
     failure = None
     for machine in dict.fromkeys((config.machine, *MACHINES.values())):
         image = read_image(data, flags, replace(config, machine=machine))

@@ -14,23 +14,18 @@ from typing import Any, TypeVar
 
 import click
 
-from loader.synthesize import (
-    COMPRESSIONS,
-    ModuleSpec,
-    compress,
-    demo_specs,
-    spec_from,
-    specs_from_toml,
-    write_tree,
-)
+from loader.packings import SUFFIXES, compress, named
+from loader.synthesize.builder import build_module, layout_of
+from loader.synthesize.spec import ModuleSpec
+from loader.synthesize.spec_file import spec_from, specs_from_toml
+from loader.synthesize.trees import demo_specs, write_tree
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_MODULE = re.compile(rf"(?P<name>.+)\.ko(?:\.(?P<compression>{'|'.join(COMPRESSIONS)}))?")
+_MODULE = re.compile(rf"(?P<name>.+)\.ko(?:\.(?P<compression>{'|'.join(SUFFIXES)}))?")
 _RELEASE = "6.12"  # any that looks like one
 _PARAMETER = re.compile(r"(?P<name>\w+):(?P<type>[a-z ]+)(?:=(?P<default>.*))?")
 
-# Option, its argument, the field of loader.synthesize.ModuleSpec that it sets, help.
+# Option, its argument, the field of loader.synthesize.spec.ModuleSpec that it sets, help.
 _ONE = (
     ("--name", "NAME", "name", "The module's name, if not that of the file."),
     ("--text", "SIZE", "text", "Code (.text)."),
@@ -46,6 +41,7 @@ _ONE = (
     ("--vermagic", "TEXT", "vermagic", "The kernel it is for."),
     ("--machine", "NAME", "machine", "x86_64 or aarch64."),
 )
+
 _MANY = (
     ("--depends", "MODULE", "depends", "A module that it needs."),
     ("--import", "SYMBOL", "imports", "A symbol that it uses."),
@@ -56,6 +52,7 @@ _MANY = (
     ("--param", "NAME:TYPE[=DEFAULT]", "parameters", 'A parameter; TYPE as "array of int".'),
     ("--modinfo", "TAG=VALUE", "modinfo", "An entry of .modinfo."),
 )
+
 _WITHOUT = (
     ("--out-of-tree", "intree", "Without intree=Y: taints the kernel."),
     ("--no-init", "has_init", "Without an init routine."),
@@ -89,7 +86,7 @@ def _module_options(function: F) -> F:
 @click.option(
     "--compress",
     "compression",
-    type=click.Choice(COMPRESSIONS),
+    type=click.Choice(SUFFIXES),
     help="All modules of a tree. That of one module is the end of its file's name.",
 )
 @_module_options
@@ -110,7 +107,7 @@ def command(
       modfs mkmod --from modules.toml --compress zst tree
 
     \b
-    modules.toml has a table for each module, with the fields of loader.synthesize.ModuleSpec:
+    modules.toml has a table for each module, with the fields of loader.synthesize.spec.ModuleSpec:
       [[module]]
       name = "xfs"
       folder = "kernel/fs/xfs"
@@ -149,9 +146,9 @@ def command(
 
 
 def _make_module(output: Path, spec: ModuleSpec, compression: str | None) -> None:
-    data = spec.build()
-    output.write_bytes(compress(data, compression))
-    layout = spec.layout()
+    data = build_module(spec)
+    output.write_bytes(compress(data, named(compression)))
+    layout = layout_of(spec)
     print(f"{output}: {len(data)} bytes; loaded {layout.total}, of which {layout.text_total} code")
 
 

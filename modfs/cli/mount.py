@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from modfs.cli.options import NAMES, EngineOptions, engine_options
-from modfs.mount import MountError, MountOptions, mount
+from modfs.mount.background import mount
+from modfs.mount.options import MountError, MountOptions
 
 _OWN = NAMES | {"log"}
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from loader.packings import NAMES as NAMES_OF_PACKINGS
+from loader.packings import ZSTD, by_suffix
+
 if TYPE_CHECKING:
     from loader.config import Config
-    from loader.environment import Environment
-    from loader.live import Live
-    from loader.tree import Tree
+    from loader.engine.init_routines import InitRoutines
+    from loader.engine.threads import LiveKernel
+    from loader.tree.tree import Tree
+
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_SUFFIXES = {".xz": "xz", ".gz": "gzip", ".zst": "zstd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class EngineOptions:
 
     def tree(self) -> Tree | None:
         """The module tree: the one given, else the running kernel's if it exists."""
-        from loader.tree import Tree
+        from loader.tree.tree import Tree
 
         root = self.modules or Path("/lib/modules", os.uname().release)
         if self.modules is None and not root.is_dir():
@@ -45,33 +47,33 @@ class EngineOptions:
 
     def config(self, tree: Tree | None = None) -> Config:
         """The kernel's settings. ValueError, OSError: an option that cannot be followed."""
-        from loader.build import build_of
-        from loader.config import Build, Config
+        from loader.config import BuiltFor, Config
+        from loader.image.built_for import learn_built_for
+        from loader.keyring import Keyring
         from loader.release import release
-        from loader.signature import Keyring
 
         return Config(
             release=release(self.kernel, self.without),
             compression=self.compression or _compression_of(tree),
-            build=build_of(tree) if tree else Build(),
+            built_for=learn_built_for(tree.sample()) if tree else BuiltFor(),
             keyring=Keyring.load(*self.keys) if self.keys else None,
             sig_enforce=self.sig_enforce,
             blacklist=frozenset(name for text in self.blacklist for name in text.split(",")),
         )
 
-    def init_routines(self) -> Environment:
+    def init_routines(self) -> InitRoutines:
         """How init routines behave."""
-        from loader.environment import Environment
+        from loader.engine.init_routines import InitRoutines
 
-        return Environment.load(self.environment) if self.environment else Environment()
+        return InitRoutines.load(self.environment) if self.environment else InitRoutines()
 
-    def live(self) -> Live:
+    def live(self) -> LiveKernel:
         """An engine on threads. click.UsageError: an option that cannot be followed."""
-        from loader.live import Live
+        from loader.engine.threads import LiveKernel
 
         try:
             tree = self.tree()
-            return Live(self.config(tree), tree=tree, environment=self.init_routines())
+            return LiveKernel(self.config(tree), tree=tree, environment=self.init_routines())
         except (ValueError, OSError) as error:
             raise click.UsageError(str(error)) from None
 
@@ -98,7 +100,8 @@ class EngineOptions:
 def _compression_of(tree: Tree | None) -> str:
     """What a kernel with this tree was built for: the format of its files."""
     path = tree.path(next(iter(tree.names()), "")) if tree else None
-    return _SUFFIXES.get(path.suffix, "zstd") if path else "zstd"
+    packing = by_suffix(path) if path else None
+    return (packing or ZSTD).name
 
 
 _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
@@ -113,7 +116,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
     (
         ("--compression",),
-        {"type": click.Choice(["zstd", "gzip", "xz", "none"]),
+        {"type": click.Choice(NAMES_OF_PACKINGS),
          "help": "What this kernel unpacks itself. Default: the tree's, else zstd."},
     ),
     (
@@ -137,6 +140,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         {"multiple": True, "metavar": "NAME[,NAME...]", "help": "Refuse these modules: EPERM."},
     ),
 )  # fmt: skip
+
 NAMES = frozenset(words[0].removeprefix("--") for words, _ in _OPTIONS)
 
 

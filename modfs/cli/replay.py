@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from loader.scenario import Request, Scenario, ScenarioError, replay
-from modfs.debugfs import stats
+from loader.simulate.replay import replay_virtual
+from loader.simulate.scenario import Scenario, ScenarioError, TimedCall
 from modfs.replay import replay_live, replay_mount
+from modfs.texts import stats
 
 _EXAMPLE = """
 \b
@@ -44,9 +45,10 @@ def command(
     """Run the requests of a scenario and print the stats text that the kernel then shows.
 
     FILE has a JSON object a line: which kernel, which modules, who asks for what when
-    (loader/scenario.py describes them). Without --live or --mount no real time passes, and the
-    same scenario always gives the same text. In real time, how long the steps of a load take is
-    the machine's matter, and with --mount the kernel and its init routines are the mount's.
+    (loader/simulate/scenario.py describes them). Without --live or --mount no real time passes,
+    and the same scenario always gives the same text. In real time, how long the steps of a load
+    take is the machine's matter, and with --mount the kernel and its init routines are the
+    mount's.
     """
     if in_real_time and mount:
         raise click.UsageError("--live and --mount exclude each other")
@@ -74,14 +76,14 @@ def command(
 
 def _replay(
     scenario: Scenario, in_real_time: bool, mount: Path | None
-) -> tuple[str, list[tuple[Request, int]]]:
+) -> tuple[str, list[tuple[TimedCall, int]]]:
     if mount:
         return replay_mount(scenario, mount)
-    snapshot, answers = (replay_live if in_real_time else replay)(scenario)
+    snapshot, answers = (replay_live if in_real_time else replay_virtual)(scenario)
     return stats(snapshot), answers
 
 
-def _told(request: Request, number: int) -> str:
+def _told(request: TimedCall, number: int) -> str:
     what = f"load {request.load}" if request.load else f"unload {request.unload}"
     answer = errno.errorcode.get(number, str(number)) if number else "ok"
     return f"{request.at:.6f} {request.actor} {what}: {answer}"

@@ -39,7 +39,7 @@ def command(**values: Any) -> None:
     /lib/modules and /sys/kernel/debug/modules are that engine's. Nothing of the host changes. With
     no command, $SHELL. The exit status is the command's.
     """
-    from modfs.run import Plan, RunError, run
+    from modfs.run.run import Plan, RunError, run
 
     engine = EngineOptions.pop(values)
     engine.check()

@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.config import COMPRESSIONS, Config
-from loader.machine import Machine, MachineError, from_tree, parse_size
-from loader.simulate import Outcome, boot, config_for
-from modfs.debugfs import stats
+from loader import packings
+from loader.config import Config
+from loader.simulate.from_tree import from_tree
+from loader.simulate.machine import Machine, MachineError
+from loader.simulate.machine_file import parse_size, read_machine
+from loader.simulate.udev import Outcome, boot, config_for
 from modfs.plot import FORMATS, PlotError, plot_wasted
+from modfs.texts import stats
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
 
 _PLOTTED = (8, 64, 255, 448, 1000)  # processors, if a plot is wanted and none are named
 
@@ -57,7 +61,9 @@ Done = tuple[Run, Outcome]
 )
 @click.option("--without", multiple=True, metavar="FEATURE", help="From each of the kernels.")
 @click.option(
-    "--compression", type=click.Choice(COMPRESSIONS), help="Of the module files, and the kernel's."
+    "--compression",
+    type=click.Choice(packings.NAMES),
+    help="Of the module files, and the kernel's.",
 )
 @click.option("--cpus", metavar="N[,N...]", help="Processors, and memory in proportion.")
 @click.option(
@@ -89,13 +95,13 @@ def command(
 ) -> None:
     """Simulate the boot of a machine and print its stats, or a table for several.
 
-    MACHINE is a TOML file; loader/machine.py describes it, and examples/ has some. The table tells
-    how many loads failed, the memory these wasted, the most that was held at one moment, how long
-    handling all devices took, and how long all callers together waited in the kernel for others'
-    loads. The same seed gives the same result.
+    MACHINE is a TOML file; loader/simulate/machine_file.py describes it, and examples/ has some.
+    The table tells how many loads failed, the memory these wasted, the most that was held at one
+    moment, how long handling all devices took, and how long all callers together waited in the
+    kernel for others' loads. The same seed gives the same result.
     """
     try:
-        described = Machine.read(machine)
+        described = read_machine(machine)
         if module_space is not None:
             described = replace(described, module_space=parse_size(module_space, "--module-space"))
         runs = list(_runs(described, kernels, without, compression, _processors(cpus, plot)))

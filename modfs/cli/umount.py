@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from modfs.mount import MountError, umount
+from modfs.mount.options import MountError
+from modfs.mount.umount import umount
 
 
 @click.command(epilog="\b\nExample:\n  modfs umount /tmp/m")

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import click
 
 from loader.config import Config
-from loader.environment import Environment
+from loader.engine.init_routines import InitRoutines
+from loader.keyring import Keyring
 from loader.release import FEATURES, RELEASES, release
-from loader.signature import Keyring
-from modfs.transcript import Transcript
-from modfs.verify import Report, VerifyError, corpus, settings, verify
+from modfs.verify.compare import Report, settings, verify
+from modfs.verify.corpus import VerifyError, corpus
+from modfs.verify.transcript import Transcript
 
 if TYPE_CHECKING:
-    from loader.live import Live
-    from modfs.verify_mount import Mounted
+    from loader.engine.threads import LiveKernel
+    from modfs.verify.through_mount import Mounted
+
 
 _EXAMPLE = """
 \b
@@ -64,7 +66,7 @@ def command(
     """
     try:
         config = Config(keyring=Keyring.load(key) if key else None)
-        init = Environment.load(environment) if environment else None
+        init = InitRoutines.load(environment) if environment else None
         reports = []
         with corpus(files, modules) as found:
             for path in transcripts:
@@ -86,10 +88,10 @@ def command(
     sys.exit(any(report.differences for report in reports))
 
 
-def _mounting(wanted: bool) -> Callable[[Live], AbstractContextManager[Mounted]] | None:
+def _mounting(wanted: bool) -> Callable[[LiveKernel], AbstractContextManager[Mounted]] | None:
     if not wanted:
         return None
-    from modfs.verify_mount import through_mount
+    from modfs.verify.through_mount import through_mount
 
     return through_mount
 

@@ -12,8 +12,8 @@ import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
-from loader.live import Live
 from tests.bench.harness import Row, in_turn, made_modules, modfs_served, request, timed
 
 LINES = 1000  # of one write
@@ -48,7 +48,7 @@ def _rates(
 
 
 def _engine(module: Path) -> Batch:
-    engine = Live()
+    engine = LiveKernel()
     descriptor = os.open(module, os.O_RDONLY)
     engine.finit_module(descriptor)
 

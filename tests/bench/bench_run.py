@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
-from loader.live import Live
 from tests.bench.harness import MODFS, Row, made_modules, readable, timed
 
 CALLS = 20_000
@@ -57,7 +57,7 @@ def _run(command: list[str]) -> str:
 
 def _engine(module: Path) -> float:
     """The engine's own time for such a call."""
-    engine = Live()
+    engine = LiveKernel()
     descriptor = os.open(module, os.O_RDONLY)
     engine.finit_module(descriptor)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterable
 
-from loader.machine import Machine
-from loader.simulate import boot
+from loader.simulate.machine import Machine
+from loader.simulate.machine_file import read_machine
+from loader.simulate.udev import boot
 from tests.bench.harness import HERE, Row, readable, timed
 
 _EXAMPLE = HERE.parent.parent / "examples" / "448-cpu.toml"
@@ -14,7 +15,7 @@ _SMALL, _LARGE = 10_000, 100_000  # processors
 
 
 def rows() -> Iterable[Row]:
-    machine = Machine.read(_EXAMPLE)
+    machine = read_machine(_EXAMPLE)
     seconds = min(timed(lambda: boot(machine)) for _ in range(3))
     yield Row("boot of 448 processors", "a limit", seconds, 1.0, "s")
     small, large = (_taken(machine.with_processors(count)) for count in (_SMALL, _LARGE))

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.synthesize import ModuleSpec
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec
 from tests.mounts import ask
 
 HERE = Path(__file__).parent
@@ -188,7 +189,7 @@ def made_modules(count: int = 1) -> Iterator[list[Path]]:
     with tempfile.TemporaryDirectory(prefix="modfs-bench-") as folder:
         paths = [Path(folder, f"bench_{number}.ko") for number in range(count)]
         for path in paths:
-            path.write_bytes(ModuleSpec(path.stem).build())
+            path.write_bytes(build_module(ModuleSpec(path.stem)))
         yield paths
 
 

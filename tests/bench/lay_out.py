@@ -3,10 +3,10 @@
 import sys
 
 from loader.config import Config
-from loader.live import Live
+from loader.engine.threads import LiveKernel
 
 XZ = 4  # MODULE_INIT_COMPRESSED_FILE
 
-engine = Live(Config(compression="xz"))
+engine = LiveKernel(Config(compression="xz"))
 for path in sys.argv[1:]:
     print(engine.image(path, XZ if path.endswith(".xz") else 0).layout.total)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loader.synthesize import ModuleSpec
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec
 from tests.conftest import PROJECT
 from tests.mounts import ask
 
@@ -27,7 +28,7 @@ def run(environment: dict[str, str]) -> Run:
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
     path = tmp_path / "stormy.ko"
-    path.write_bytes(ModuleSpec("stormy").build())
+    path.write_bytes(build_module(ModuleSpec("stormy")))
     return path
 
 

@@ -12,8 +12,8 @@ import zlib
 import pytest
 import zstandard
 
-from loader.compression import DecompressError, decompress
-from loader.huffman import literals_end_exactly
+from loader.image.compression import DecompressError, decompress
+from loader.image.huffman import literals_end_exactly
 
 LIMIT = 1 << 20
 MODULE = bytes(random.Random(4).choices(b"abcdefgh\0", k=20_000))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from loader.config import Config
-from loader.image import read_image
-from loader.params import Parameter
-from loader.synthesize import ModuleSpec
-from loader.synthesize import Parameter as Declared
+from loader.image.module_image import read_image
+from loader.image.parameters import Parameter
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec
+from loader.synthesize.spec import ParameterSpec as Declared
 
 
 def parameters(data: bytes) -> dict[str, Parameter]:
@@ -29,17 +30,17 @@ def parameters(data: bytes) -> dict[str, Parameter]:
     ],
 )
 def test_values_before_anything_is_set(declared: Declared, text: str) -> None:
-    found = parameters(ModuleSpec("m", parameters=(declared,)).build())["p"]
+    found = parameters(build_module(ModuleSpec("m", parameters=(declared,))))["p"]
     assert (found.type, found.mode, found.default) == (declared.type, declared.mode, text)
 
 
 def test_strings() -> None:
     declared = Declared("p", "string", max=12)
-    found = parameters(ModuleSpec("m", parameters=(declared,)).build())["p"]
+    found = parameters(build_module(ModuleSpec("m", parameters=(declared,))))["p"]
     assert (found.max_elements, found.default) == (12, "")
 
 
 def test_arrays() -> None:
     declared = Declared("p", "array of int", max=4, mode=0o400)
-    found = parameters(ModuleSpec("m", parameters=(declared,)).build())["p"]
+    found = parameters(build_module(ModuleSpec("m", parameters=(declared,))))["p"]
     assert (found.max_elements, found.mode) == (4, 0o400)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from loader.config import Build, Config
-from loader.environment import Environment, InitRoutine
+from loader.calls import Caller
+from loader.config import BuiltFor, Config
+from loader.engine.init_routines import InitRoutine, InitRoutines
+from loader.engine.threads import SHUT_DOWN, LiveKernel
 from loader.errors import LoadError
-from loader.live import SHUT_DOWN, Caller, Live
 from loader.release import release
-from loader.synthesize import ModuleSpec, Parameter
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec, ParameterSpec
 
 SLOW = 0.4  # seconds; long enough for threads to get to their waits
 
@@ -37,15 +39,15 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
     def make(name: str, copy: int = 0, **fields: object) -> Path:
         path = tmp_path / f"{name}.{copy}.ko"
-        path.write_bytes(ModuleSpec(name, **fields).build())  # type: ignore[arg-type]
+        path.write_bytes(build_module(ModuleSpec(name, **fields)))  # type: ignore[arg-type]
         return path
 
     return make
 
 
-def engine(name: str = "6.12", *without: str, **routines: InitRoutine) -> Live:
+def engine(name: str = "6.12", *without: str, **routines: InitRoutine) -> LiveKernel:
     config = Config(release=release(name, without))
-    return Live(config, environment=Environment(routines))
+    return LiveKernel(config, environment=InitRoutines(routines))
 
 
 @contextmanager
@@ -66,15 +68,15 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def coming(live: Live, name: str) -> Callable[[], bool]:
+def coming(live: LiveKernel, name: str) -> Callable[[], bool]:
     return lambda: any(m.name == name and m.state == "coming" for m in live.snapshot().modules)
 
 
-def waiting(live: Live, count: int) -> Callable[[], bool]:
+def waiting(live: LiveKernel, count: int) -> Callable[[], bool]:
     return lambda: sum(queue.waiters for queue in live._queues.values()) >= count
 
 
-def at_once(live: Live, paths: list[Path]) -> Counter[str]:
+def at_once(live: LiveKernel, paths: list[Path]) -> Counter[str]:
     results: Counter[str] = Counter()
     barrier = threading.Barrier(len(paths))
 
@@ -142,7 +144,7 @@ def test_init_module_is_never_merged(make: Callable[..., Path]) -> None:
 
 def test_waiters_ignore_their_own_parameters(make: Callable[..., Path]) -> None:
     live = engine(slow=InitRoutine(seconds=SLOW))
-    path = make("slow", parameters=(Parameter("n", "int"),))
+    path = make("slow", parameters=(ParameterSpec("n", "int"),))
     with in_thread(live.finit_module, path) as first:
         wait_for(coming(live, "slow"))
         assert errno_of(live.finit_module, path, "n=nonsense") == 0
@@ -157,7 +159,7 @@ class Signal:
         self.pending = False
         self.caller = Caller(signal_pending=lambda: self.pending)
 
-    def send(self, live: Live) -> None:
+    def send(self, live: LiveKernel) -> None:
         self.pending = True
         live.wake()
 
@@ -272,7 +274,7 @@ def test_a_memfd_is_not_open_for_writing(make: Callable[..., Path]) -> None:
 def test_a_changed_file_is_read_again(make: Callable[..., Path]) -> None:
     live, path = engine(), make("one")
     assert errno_of(live.finit_module, path) == 0
-    path.write_bytes(ModuleSpec("two").build())
+    path.write_bytes(build_module(ModuleSpec("two")))
     assert errno_of(live.finit_module, path) == 0
     assert [module.name for module in live.snapshot().modules] == ["two", "one"]
 
@@ -307,8 +309,8 @@ def test_init_module_buffers() -> None:
 
 
 def test_blacklist_and_vermagic(make: Callable[..., Path]) -> None:
-    config = Config(blacklist=frozenset(["bad"]), build=Build(vermagic="6.12.0 other "))
-    live = Live(config)
+    config = Config(blacklist=frozenset(["bad"]), built_for=BuiltFor(vermagic="6.12.0 other "))
+    live = LiveKernel(config)
     assert errno_of(live.finit_module, make("bad")) == errno.EPERM
     assert errno_of(live.finit_module, make("m", vermagic="6.12.9 SMP ")) == errno.ENOEXEC
     assert live.snapshot().failed_becoming == 2
@@ -327,14 +329,14 @@ def test_memory_limit(make: Callable[..., Path]) -> None:
     path = make("m", data=1 << 20)
     size = path.stat().st_size
     for limit, field in ((size - 1, "failed_kreads"), (size + 4096, "failed_becoming")):
-        live = Live(Config(memory_limit=limit))
+        live = LiveKernel(Config(memory_limit=limit))
         assert errno_of(live.finit_module, path) == errno.ENOMEM
         assert getattr(live.snapshot(), field) == 1
         assert live.kernel.memory.now == 0
 
 
 def test_memory_is_given_back(make: Callable[..., Path]) -> None:
-    live = Live(Config(memory_limit=1 << 30))
+    live = LiveKernel(Config(memory_limit=1 << 30))
     path = make("m")
     live.finit_module(path)
     layout = live.image(path).layout

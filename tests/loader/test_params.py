@@ -6,7 +6,8 @@ import errno
 
 import pytest
 
-from loader.params import Parameter, arguments, parse_args
+from loader.engine.params import arguments, parse_args
+from loader.image.parameters import Parameter
 
 TYPES = (
     *("byte", "short", "ushort", "int", "uint", "long", "ulong", "ullong", "hexint"),

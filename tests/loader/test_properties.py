@@ -12,28 +12,32 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loader.config import COMPRESSIONS, Config
-from loader.elf import ElfModule
-from loader.environment import Environment, InitRoutine
+from loader.config import PAGE_SIZE, Config
+from loader.engine.init_routines import InitRoutine, InitRoutines
+from loader.engine.stats import Snapshot
+from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
-from loader.image import read_image
-from loader.layout import PAGE_SIZE, Layout, layout
-from loader.live import Live
+from loader.image.elf import ElfModule
+from loader.image.layout import Layout, layout
+from loader.image.module_image import read_image
+from loader.image.signature import check
+from loader.packings import NAMES
 from loader.release import RELEASES, release
-from loader.signature import check
-from loader.stats import Snapshot
-from loader.synthesize import ModuleSpec, Parameter
-from modfs import debugfs
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec, ParameterSpec
+from modfs import texts
 
 RELAXED = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 MODULES = (
     ModuleSpec("plain"),
     ModuleSpec("giver", exports=("give",)),
-    ModuleSpec("user", imports=("give",), depends=("giver",), parameters=(Parameter("n", "int"),)),
+    ModuleSpec(
+        "user", imports=("give",), depends=("giver",), parameters=(ParameterSpec("n", "int"),)
+    ),
     ModuleSpec("stays", has_exit=False, intree=False),
     ModuleSpec("fails", license="Proprietary"),
 )
-ENVIRONMENT = Environment(
+ENVIRONMENT = InitRoutines(
     {"fails": InitRoutine(returns=-errno.ENODEV), "plain": InitRoutine(returns=3)}
 )
 
@@ -45,10 +49,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for spec in MODULES:
         for copy in range(2):
             path = folder / f"{spec.name}.{copy}.ko"
-            path.write_bytes(spec.build())
+            path.write_bytes(build_module(spec))
             made.append(path)
     broken = folder / "broken.ko"
-    broken.write_bytes(MODULES[0].build()[:900])
+    broken.write_bytes(build_module(MODULES[0])[:900])
     return [*made, broken, folder, folder / "absent.ko"]
 
 
@@ -83,7 +87,7 @@ def check_invariants(snapshot: Snapshot) -> None:
     assert all(d.becoming or d.load for d in snapshot.duplicates)
     values = dict(
         line.split("\t")
-        for line in debugfs.stats(snapshot).splitlines()[:18]
+        for line in texts.stats(snapshot).splitlines()[:18]
         if line.count("\t") == 1
     )
     average = next((int(v) for k, v in values.items() if "Average mod size" in k), None)
@@ -94,7 +98,7 @@ def check_invariants(snapshot: Snapshot) -> None:
 @RELAXED
 @given(st.lists(requests, max_size=40), releases)
 def test_random_requests(files: list[Path], sequence: list[tuple[Any, ...]], running: Any) -> None:
-    live = Live(Config(release=running), environment=ENVIRONMENT)
+    live = LiveKernel(Config(release=running), environment=ENVIRONMENT)
     before = live.snapshot()
     first_duplicates: list[str] = []
     for kind, *arguments in sequence:
@@ -106,7 +110,7 @@ def test_random_requests(files: list[Path], sequence: list[tuple[Any, ...]], run
             elif kind == "remove":
                 live.delete_module(*arguments)
             else:
-                live.init_module(MODULES[0].build()[: arguments[0]])
+                live.init_module(build_module(MODULES[0])[: arguments[0]])
         except LoadError as error:
             outcome = error.name
             assert error.errno
@@ -139,14 +143,14 @@ def test_random_requests(files: list[Path], sequence: list[tuple[Any, ...]], run
     st.integers(0, 2**32),
     st.sampled_from(MODULES),
     st.sampled_from([0, 1, 2, 4]),
-    st.sampled_from(COMPRESSIONS),
+    st.sampled_from(NAMES),
     releases,
 )
 def test_damage_gives_an_errno_and_nothing_else(
     seed: int, spec: ModuleSpec, flags: int, compression: str, running: Any
 ) -> None:
     chance = random.Random(seed)
-    data = bytearray(spec.build())
+    data = bytearray(build_module(spec))
     for _ in range(chance.choice([1, 1, 2, 5, 50])):
         where = chance.choice([range(64), range(len(data)), range(len(data) - 3000, len(data))])
         data[max(0, chance.choice(where)) % len(data)] = chance.randrange(256)
@@ -154,7 +158,7 @@ def test_damage_gives_an_errno_and_nothing_else(
         del data[chance.randrange(len(data)) :]
     if chance.random() < 0.2:
         data[:4] = chance.choice([b"\x28\xb5\x2f\xfd", b"\xfd7zX", b"\x1f\x8b\x08\x00"])
-    live = Live(Config(release=running, compression=compression, decompress_limit=1 << 20))
+    live = LiveKernel(Config(release=running, compression=compression, decompress_limit=1 << 20))
     image = read_image(bytes(data), flags, live.config)
     failure = image.decompress_failure or image.becoming_failure or image.layout_failure
     assert failure is None or failure.errno > 0
@@ -175,7 +179,7 @@ def test_damage_gives_an_errno_and_nothing_else(
 @settings(RELAXED, max_examples=300)
 @given(st.binary(max_size=300))
 def test_any_bytes_as_a_signature(tail: bytes) -> None:
-    data = MODULES[0].build() + tail + len(tail).to_bytes(4, "big").rjust(12, b"\0")
+    data = build_module(MODULES[0]) + tail + len(tail).to_bytes(4, "big").rjust(12, b"\0")
     marked = data[:-10] + b"\2" + data[-9:] + b"~Module signature appended~\n"
     verdict = check(marked, False, None, False)
     assert 0 < verdict.length <= len(marked)
@@ -184,7 +188,7 @@ def test_any_bytes_as_a_signature(tail: bytes) -> None:
 @RELAXED
 @given(st.sampled_from(MODULES), st.text("abcxyz_.", min_size=3, max_size=12))
 def test_layout_does_not_depend_on_names_it_does_not_know(spec: ModuleSpec, name: str) -> None:
-    data = spec.build()
+    data = build_module(spec)
     assert _layout(data) == _layout(_renamed(data, b".rodata", name.encode()[:7].ljust(7, b"q")))
 
 

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
-from loader.signature import MARKER, Keyring, check
+from loader.image.signature import MARKER, check
+from loader.keyring import Keyring
 
 MODULE = b"\x7fELF" + bytes(range(256)) * 8
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey

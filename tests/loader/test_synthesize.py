@@ -18,38 +18,31 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader.compression import decompress
-from loader.config import EM_AARCH64, EM_X86_64, Build, Config
+from loader.config import EM_AARCH64, EM_X86_64, BuiltFor, Config
+from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
-from loader.image import read_image
-from loader.layout import Layout
-from loader.live import Live
+from loader.image.compression import decompress
+from loader.image.layout import Layout
+from loader.image.module_image import read_image
+from loader.packings import SUFFIXES
 from loader.release import release as named
-from loader.synthesize import (
-    COMPRESSIONS,
-    MODULE_LAYOUT_CRC,
-    VERMAGIC,
-    ModuleSpec,
-    Parameter,
-    demo_specs,
-    demo_tree,
-    linked,
-    parse_size,
-    spec_from,
-    specs_from_toml,
-    write_tree,
-)
-from loader.tree import Tree, module_name
+from loader.synthesize.builder import build_module, layout_of
+from loader.synthesize.sized import sized
+from loader.synthesize.spec import MODULE_LAYOUT_CRC, VERMAGIC, ModuleSpec, ParameterSpec
+from loader.synthesize.spec_file import parse_size, spec_from, specs_from_toml
+from loader.synthesize.trees import demo_specs, demo_tree, linked, write_tree
+from loader.tree.tree import Tree
+from loader.words import module_name
 
 RELEASE = "6.12.117"
 PAGE = 4096
 
 PARAMETERS = (
-    Parameter("number", "int", "how many", default=-3),
-    Parameter("label", "charp", default="none"),
-    Parameter("list", "array of ushort", "up to three", max=3, mode=0o444),
-    Parameter("title", "string", max=12),
-    Parameter("flag", "bool", default=1, mode=0),
+    ParameterSpec("number", "int", "how many", default=-3),
+    ParameterSpec("label", "charp", default="none"),
+    ParameterSpec("list", "array of ushort", "up to three", max=3, mode=0o444),
+    ParameterSpec("title", "string", max=12),
+    ParameterSpec("flag", "bool", default=1, mode=0),
 )
 FULL = ModuleSpec(
     "full-of-it",
@@ -89,7 +82,7 @@ def spec(request: pytest.FixtureRequest) -> ModuleSpec:
 
 
 def elf_of(spec: ModuleSpec) -> Any:
-    return ELFFile(io.BytesIO(spec.build()))
+    return ELFFile(io.BytesIO(build_module(spec)))
 
 
 def run(*command: str | Path) -> str:
@@ -104,7 +97,7 @@ def run(*command: str | Path) -> str:
 
 def test_readelf_has_nothing_to_say_against_it(spec: ModuleSpec, tmp_path: Path) -> None:
     path = tmp_path / "x.ko"
-    path.write_bytes(spec.build())
+    path.write_bytes(build_module(spec))
     out = run("readelf", "--all", "--wide", "--debug-dump", path)
     assert "Class:                             ELF64" in out
     assert "REL (Relocatable file)" in out
@@ -113,13 +106,13 @@ def test_readelf_has_nothing_to_say_against_it(spec: ModuleSpec, tmp_path: Path)
 def test_the_linker_takes_it(tmp_path: Path) -> None:
     """Relocations against the right symbols: ld would not find or overflow others."""
     path = tmp_path / "x.ko"
-    path.write_bytes(FULL.build())
+    path.write_bytes(build_module(FULL))
     run("ld", "-m", "elf_x86_64", "-r", "-o", tmp_path / "linked.o", path)
 
 
 def test_modinfo(tmp_path: Path) -> None:
     path = tmp_path / "full-of-it.ko"
-    path.write_bytes(FULL.build())
+    path.write_bytes(build_module(FULL))
     lines = [line.split(":", 1) for line in run("modinfo", path).splitlines()]
     assert sorted((tag, " ".join(value.split())) for tag, value in lines) == sorted(
         [
@@ -205,7 +198,7 @@ def test_exports_are_sorted_as_the_kernel_searches_them() -> None:
 def test_the_kernels_checks(spec: ModuleSpec, release: str) -> None:
     config = Config(
         release=named(release),
-        build=Build(
+        built_for=BuiltFor(
             VERMAGIC + {"aarch64": "aarch64"}.get(spec.machine, ""),
             spec.struct_module_size,
             MODULE_LAYOUT_CRC,
@@ -213,10 +206,10 @@ def test_the_kernels_checks(spec: ModuleSpec, release: str) -> None:
         machine={"x86_64": EM_X86_64, "aarch64": EM_AARCH64}[spec.machine],
         force_load=True,
     )
-    image = read_image(spec.build(), 0, config)
+    image = read_image(build_module(spec), 0, config)
     assert (image.becoming_failure, image.layout_failure) == (None, None)
     assert image.name == spec.module_name
-    assert image.layout == spec.layout()
+    assert image.layout == layout_of(spec)
     contents = image.contents
     assert (contents.has_init, contents.has_exit) == (spec.has_init, spec.has_exit)
     assert {need.name for need in contents.needs} == set(spec.undefined)
@@ -231,13 +224,13 @@ def test_versions_of_importer_and_exporter_agree() -> None:
     config = Config(machine=EM_X86_64)
     exporter = ModuleSpec("exporter", machine="x86_64", exports=("a_symbol",))
     importer = ModuleSpec("importer", machine="x86_64", imports=("a_symbol",))
-    (export,) = read_image(exporter.build(), 0, config).contents.exports
-    versions = read_image(importer.build(), 0, config).contents.versions
+    (export,) = read_image(build_module(exporter), 0, config).contents.exports
+    versions = read_image(build_module(importer), 0, config).contents.versions
     assert versions == {"a_symbol": export.crc, "module_layout": MODULE_LAYOUT_CRC}
 
 
 def test_parameters_have_mode_and_size() -> None:
-    found = read_image(FULL.build(), 0, Config(machine=EM_X86_64)).contents.parameters
+    found = read_image(build_module(FULL), 0, Config(machine=EM_X86_64)).contents.parameters
     assert {name: (p.type, p.mode) for name, p in found.items()} == {
         p.name: (p.type, p.mode) for p in PARAMETERS
     }
@@ -269,7 +262,7 @@ def test_layout_by_hand() -> None:
     strings = names + 12  # .strtab also has init_module
     init_data = 104 * 24 + strings + 32 + 104
     assert data < 3 * PAGE - 100 and init_data < PAGE - 100  # alignment does not matter
-    assert spec.layout() == Layout(
+    assert layout_of(spec) == Layout(
         text=2 * PAGE,
         data=-(-data // PAGE) * PAGE,
         rodata=2 * PAGE,
@@ -277,15 +270,15 @@ def test_layout_by_hand() -> None:
         init_text=PAGE,
         init_data=PAGE,
     )
-    assert replace(spec, init_text=4081).layout().init_text == 2 * PAGE
-    assert replace(spec, rodata=4096).layout().rodata == PAGE
+    assert layout_of(replace(spec, init_text=4081)).init_text == 2 * PAGE
+    assert layout_of(replace(spec, rodata=4096)).rodata == PAGE
 
 
 def test_a_tree_loads(tmp_path: Path) -> None:
     """Every module of the demo tree, its dependencies first; sums as the specs say."""
     modules = {spec.module_name: spec for spec in demo_tree(tmp_path)}
     tree = Tree.open(tmp_path)
-    live = Live(tree=tree)
+    live = LiveKernel(tree=tree)
     with pytest.raises(LoadError, match="No such file"):
         live.finit_module(tree.path("xfs") or "")
     for name in modules:
@@ -294,7 +287,7 @@ def test_a_tree_loads(tmp_path: Path) -> None:
                 live.finit_module(probe.path)
     snapshot = live.snapshot()
     assert snapshot.modcount == len(modules) == len({m.name for m in snapshot.modules})
-    layouts = [spec.layout() for spec in modules.values()]
+    layouts = [layout_of(spec) for spec in modules.values()]
     assert snapshot.total_mod_size == sum(layout.total for layout in layouts)
     assert snapshot.total_text_size == sum(layout.text_total for layout in layouts)
 
@@ -318,18 +311,18 @@ def test_sized(text: int, rest: int, more_file: int, machine: str) -> None:
         "exports": ("a", "b"),
         "symbols": 40,
     }
-    least = ModuleSpec("sized", **fields).layout()
+    least = layout_of(ModuleSpec("sized", **fields))
     text_size = least.text_total + text
     total_size = least.total + text + rest
-    shortest = ModuleSpec.sized("sized", total_size=total_size, text_size=text_size, **fields)
+    shortest = sized("sized", total_size=total_size, text_size=text_size, **fields)
     room = replace(shortest, rodata=128, bss=rest)
-    file_bytes = len(room.build()) + more_file
-    spec = ModuleSpec.sized(
+    file_bytes = len(build_module(room)) + more_file
+    spec = sized(
         "sized", total_size=total_size, text_size=text_size, file_bytes=file_bytes, **fields
     )
     for made in (shortest, spec):
-        assert (made.layout().total, made.layout().text_total) == (total_size, text_size)
-    assert len(spec.build()) == file_bytes
+        assert (layout_of(made).total, layout_of(made).text_total) == (total_size, text_size)
+    assert len(build_module(spec)) == file_bytes
 
 
 @pytest.mark.parametrize(
@@ -345,40 +338,40 @@ def test_impossible_sizes(
     total_size: int, text_size: int, file_bytes: int | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        ModuleSpec.sized("x", total_size=total_size, text_size=text_size, file_bytes=file_bytes)
+        sized("x", total_size=total_size, text_size=text_size, file_bytes=file_bytes)
 
 
 def test_the_least_that_is_told_is_possible() -> None:
     with pytest.raises(ValueError) as caught:
-        ModuleSpec.sized("x", total_size=1 << 20, text_size=1 << 18, file_bytes=1)
+        sized("x", total_size=1 << 20, text_size=1 << 18, file_bytes=1)
     least = int(str(caught.value).split("at least ")[1].split(",")[0])
-    spec = ModuleSpec.sized("x", total_size=1 << 20, text_size=1 << 18, file_bytes=least)
-    assert len(spec.build()) == least
+    spec = sized("x", total_size=1 << 20, text_size=1 << 18, file_bytes=least)
+    assert len(build_module(spec)) == least
 
 
 @pytest.mark.parametrize("length", range(20_000, 20_010))
 def test_file_bytes(length: int) -> None:
-    assert len(ModuleSpec("x", file_bytes=length).build()) == length
+    assert len(build_module(ModuleSpec("x", file_bytes=length))) == length
 
 
 def test_a_file_too_short() -> None:
     with pytest.raises(ValueError, match=r"x: file_bytes is at least \d+, not 100"):
-        ModuleSpec("x", file_bytes=100).build()
+        build_module(ModuleSpec("x", file_bytes=100))
 
 
 def test_the_same_spec_gives_the_same_file() -> None:
-    assert FULL.build() == replace(FULL).build()
+    assert build_module(FULL) == build_module(replace(FULL))
 
 
 # -- compressed -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("compression", SUFFIXES)
 def test_the_kernel_unpacks_it(tmp_path: Path, compression: str) -> None:
     write_tree(tmp_path, [ModuleSpec("x", rodata=100_000)], compression=compression)
     packed = (tmp_path / f"kernel/x.ko.{compression}").read_bytes()
     kernels = {"zst": "zstd", "gz": "gzip", "xz": "xz"}[compression]
-    assert decompress(kernels, packed, 1 << 20) == ModuleSpec("x", rodata=100_000).build()
+    assert decompress(kernels, packed, 1 << 20) == build_module(ModuleSpec("x", rodata=100_000))
     assert 0.2 < len(packed) / 100_000 < 0.6  # like real modules, neither zeros nor noise
 
 
@@ -416,9 +409,9 @@ def test_impossible_specs(fields: dict[str, Any], message: str) -> None:
 
 def test_impossible_parameters() -> None:
     with pytest.raises(ValueError, match="parameter n: no type 'float'; there are byte, "):
-        Parameter("n", "float")
+        ParameterSpec("n", "float")
     with pytest.raises(ValueError, match="a default of type int is a number"):
-        Parameter("n", "int", default="3")
+        ParameterSpec("n", "int", default="3")
 
 
 @pytest.mark.parametrize(
@@ -482,10 +475,10 @@ def test_toml() -> None:
         aliases=("fs-one",),
         exports=("a", "b"),
         intree=False,
-        parameters=(Parameter("n"), Parameter("list", "array of int", max=4, mode=0o400)),
+        parameters=(ParameterSpec("n"), ParameterSpec("list", "array of int", max=4, mode=0o400)),
         modinfo=(("version", "2"),),
     )
-    assert modules[1].layout().total == 1 << 20
+    assert layout_of(modules[1]).total == 1 << 20
     assert builtin == [ModuleSpec("three")]
 
 
@@ -532,6 +525,6 @@ def test_sizes(text: str | int, size: int) -> None:
 def test_demo_specs_are_like_debians() -> None:
     """linux-image-6.1.0-56-amd64: bytes of the files without their signatures."""
     modules, _ = demo_specs()
-    lengths = {spec.name: len(spec.build()) for spec in modules}
+    lengths = {spec.name: len(build_module(spec)) for spec in modules}
     assert len(lengths) >= 20
     assert (lengths["xfs"], lengths["kvm"], lengths["libcrc32c"]) == (4215096, 2376840, 7704)

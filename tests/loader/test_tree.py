@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader.synthesize import ModuleSpec, demo_tree, write_tree
-from loader.tree import Tree, canonical, module_name
+from loader.synthesize.spec import ModuleSpec
+from loader.synthesize.trees import demo_tree, write_tree
+from loader.tree.tree import Tree
+from loader.words import canonical, module_name
 
 RELEASE = "6.12.117"
 

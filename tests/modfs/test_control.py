@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modfs.control import (
+from modfs.control.grammar import (
     HELP,
     ControlError,
     DeleteModule,
     FinitModule,
     InitModule,
-    Probe,
-    Remove,
+    Modprobe,
+    ModprobeRemove,
     Request,
     parse,
 )
@@ -36,9 +36,9 @@ NB, FORCE = os.O_NONBLOCK, os.O_TRUNC
         ("insmod -f a.ko", [FinitModule("a.ko", "", 3, True)]),
         ("insmod --force-vermagic a.ko", [FinitModule("a.ko", "", 2, True)]),
         ("insmod --force-modversion a.ko -x", [FinitModule("a.ko", "-x", 1, True)]),
-        ("modprobe xfs", [Probe("xfs")]),
-        ("modprobe --first-time -q pci:v00* n=1", [Probe("pci:v00*", "n=1", 0, True)]),
-        ("modprobe -r a b", [Remove("a", NB), Remove("b", NB)]),
+        ("modprobe xfs", [Modprobe("xfs")]),
+        ("modprobe --first-time -q pci:v00* n=1", [Modprobe("pci:v00*", "n=1", 0, True)]),
+        ("modprobe -r a b", [ModprobeRemove("a", NB), ModprobeRemove("b", NB)]),
         ("rmmod a", [DeleteModule("a", NB)]),
         ("rmmod -f a-b /x/c-d.ko.xz", [DeleteModule(n, NB | FORCE) for n in ("a_b", "c_d")]),
         ("finit_module a.ko", [FinitModule("a.ko")]),

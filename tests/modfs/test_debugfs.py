@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loader.stats import Counters, Duplicate, LoadedModule, Snapshot, UnloadedTainted
-from modfs import debugfs
+from loader.engine.stats import Counters, Duplicate, LoadedModule, Snapshot, UnloadedTainted
+from modfs import texts
 
 SEEDS = Path(__file__).parent.parent / "oracle/data/seeds"
 
@@ -41,14 +41,14 @@ def snapshot_of(report: str) -> Snapshot:
 @pytest.mark.parametrize("path", sorted(SEEDS.glob("*.stats")), ids=lambda path: path.stem)
 def test_published_reports(path: Path) -> None:
     report = path.read_text()
-    assert debugfs.stats(snapshot_of(report)) == report
+    assert texts.stats(snapshot_of(report)) == report
 
 
 def test_averages_need_both_numbers_and_round_up() -> None:
     snapshot = replace(EMPTY, failed_kreads=3, invalid_kread_bytes=10)
-    assert "     Avg fail kread bytes\t4\n" in debugfs.stats(snapshot)
+    assert "     Avg fail kread bytes\t4\n" in texts.stats(snapshot)
     for half in (replace(EMPTY, failed_kreads=3), replace(EMPTY, invalid_kread_bytes=10)):
-        assert "Avg" not in debugfs.stats(half) and "Average" not in debugfs.stats(half)
+        assert "Avg" not in texts.stats(half) and "Average" not in texts.stats(half)
 
 
 def test_counters_wrap() -> None:
@@ -57,8 +57,8 @@ def test_counters_wrap() -> None:
     assert (snapshot.failed_kreads, snapshot.invalid_kread_bytes) == (5, (1 << 64) - 9)
     assert snapshot.wasted_bytes == 1
     big = Snapshot.of(Counters(failed_kreads=1 << 31))
-    assert debugfs.FILES["failed_kreads"].text(big) == "-2147483648\n"  # a signed number
-    assert "Mods failed on kread\t2147483648\n" in debugfs.stats(big)  # an unsigned one
+    assert texts.FILES["failed_kreads"].text(big) == "-2147483648\n"  # a signed number
+    assert "Mods failed on kread\t2147483648\n" in texts.stats(big)  # an unsigned one
 
 
 def test_the_text_ends_with_the_kernel_s_buffer() -> None:
@@ -70,7 +70,7 @@ def test_the_text_ends_with_the_kernel_s_buffer() -> None:
     ):
         rows = tuple(Duplicate("x" * length, 1, True, False) for _ in range(count))
         snapshot = replace(EMPTY, failed_becoming=count, duplicates=rows)
-        text, size = debugfs.stats(snapshot), 1024 + 64 * count
+        text, size = texts.stats(snapshot), 1024 + 64 * count
         assert (len(text) == size - 1) == is_cut
         assert len(text) < size
         assert text.endswith("Becoming\n") != is_cut
@@ -78,7 +78,7 @@ def test_the_text_ends_with_the_kernel_s_buffer() -> None:
 
 def test_no_more_than_111_rows() -> None:
     rows = tuple(Duplicate("m", 1, True, False) for _ in range(150))
-    text = debugfs.stats(replace(EMPTY, failed_becoming=150, duplicates=rows))
+    text = texts.stats(replace(EMPTY, failed_becoming=150, duplicates=rows))
     assert text.count("                        m\t") == 111
 
 
@@ -89,16 +89,16 @@ def test_files() -> None:
         *("invalid_decompress_bytes", "invalid_becoming_bytes", "invalid_mod_bytes", "modcount"),
         *("failed_kreads", "failed_decompress", "failed_becoming", "failed_load_modules"),
     )
-    modes = {name: file.mode for name, file in debugfs.FILES.items()}
+    modes = {name: file.mode for name, file in texts.FILES.items()}
     assert modes == {**dict.fromkeys(private, 0o400), "unloaded_tainted": 0o444}
-    for name, file in debugfs.FILES.items():
+    for name, file in texts.FILES.items():
         if name not in ("stats", "unloaded_tainted"):
             assert file.text(EMPTY) == "0\n"
 
 
 def test_unloaded_tainted() -> None:
     rows = (UnloadedTainted("b", "POE", 2), UnloadedTainted("a", "O", 1))
-    assert debugfs.unloaded_tainted(replace(EMPTY, unloaded_tainted=rows)) == "b (POE) 2\na (O) 1\n"
+    assert texts.unloaded_tainted(replace(EMPTY, unloaded_tainted=rows)) == "b (POE) 2\na (O) 1\n"
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,13 @@ def test_unloaded_tainted() -> None:
     ],
 )
 def test_proc_modules(module: LoadedModule, row: str) -> None:
-    assert debugfs.proc_modules(replace(EMPTY, modules=(module,))) == row
+    assert texts.proc_modules(replace(EMPTY, modules=(module,))) == row
 
 
 def test_sys_module() -> None:
     module = replace(MODULE, users=("u",), taints="OE", parameters=(("n", "5", 0o644),))
     hidden = replace(MODULE, name="early", in_sysfs=False)
-    assert debugfs.sys_module(replace(EMPTY, modules=(module, hidden))) == {
+    assert texts.sys_module(replace(EMPTY, modules=(module, hidden))) == {
         "m": {
             "initstate": "live\n",
             "refcnt": "0\n",

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from loader.synthesize import ModuleSpec, demo_tree
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec
+from loader.synthesize.trees import demo_tree
 from modfs.cli.inspect import command
-from modfs.verify import corpus
+from modfs.verify.corpus import corpus
 
 DATA = Path(__file__).parents[1] / "oracle" / "data"
 
@@ -117,7 +119,7 @@ def test_other_machines_modules(inspect: Run, tmp_path: Path) -> None:
     paths = []
     for machine in ("x86_64", "aarch64"):
         paths.append(tmp_path / f"{machine}.ko")
-        paths[-1].write_bytes(ModuleSpec(machine, machine=machine).build())
+        paths[-1].write_bytes(build_module(ModuleSpec(machine, machine=machine)))
     code, out, err = inspect("--json", "--sort", "name", *paths)
     assert (code, err) == (0, "")
     assert [module["name"] for module in json.loads(out)["modules"]] == ["aarch64", "x86_64"]
@@ -125,7 +127,7 @@ def test_other_machines_modules(inspect: Run, tmp_path: Path) -> None:
 
 def test_what_is_no_module(inspect: Run, tmp_path: Path) -> None:
     good, bad, packed = (tmp_path / name for name in ("good.ko", "bad.ko", "bad.ko.zst"))
-    good.write_bytes(ModuleSpec("good").build())
+    good.write_bytes(build_module(ModuleSpec("good")))
     bad.write_bytes(b"no module" * 10)
     packed.write_bytes(b"no module" * 10)
     code, out, err = inspect("--json", tmp_path)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from loader.synthesize import ModuleSpec
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec
 
 SLOW = 0.5  # seconds
 
@@ -29,7 +30,7 @@ def make(workshop: Path) -> Callable[..., Path]:
 
     def make(name: str, copy: int = 0, **fields: object) -> Path:
         path = workshop / f"{name}.{copy}.ko"
-        path.write_bytes(ModuleSpec(name, **fields).build())  # type: ignore[arg-type]
+        path.write_bytes(build_module(ModuleSpec(name, **fields)))  # type: ignore[arg-type]
         path.chmod(0o644)
         return path
 

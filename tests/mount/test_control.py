@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from loader.synthesize import ModuleSpec, Parameter, write_tree
+from loader.synthesize.spec import ModuleSpec, ParameterSpec
+from loader.synthesize.trees import write_tree
 from tests.mount.conftest import request, stats, wait_for, writers
 
 
@@ -136,7 +137,7 @@ def test_results_are_bounded(mounted: Callable[..., Path]) -> None:
 
 def test_parameters_and_options(mounted: Callable[..., Path], make: Callable[..., Path]) -> None:
     mount = mounted()
-    path = make("m", parameters=(Parameter("s", "charp"), Parameter("n", "int")))
+    path = make("m", parameters=(ParameterSpec("s", "charp"), ParameterSpec("n", "int")))
     assert request(mount, f"insmod {path} n=x") == errno.EINVAL
     assert request(mount, f"insmod --force-vermagic {path}") == errno.ENOEXEC
     assert request(mount, f"insmod {path} 's=\"two words\"' n=5 nosuch=1") == 0

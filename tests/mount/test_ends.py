@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modfs.mount import mounted_type
+from modfs.mount.mountinfo import mounted_type
 from tests.mount.conftest import request, stats, wait_for, writers
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modfs.debugfs import FILES
+from modfs.texts import FILES
 from tests.mount.conftest import request
 
 COMMANDS = (

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loader.synthesize import ModuleSpec, write_tree
+from loader.synthesize.spec import ModuleSpec
+from loader.synthesize.trees import write_tree
 from tests.mount.conftest import request, stats
 
 NOBODY = 65534

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from loader.environment import Environment
-from loader.signature import Keyring
-from modfs.verify import Corpus, corpus
+from loader.engine.init_routines import InitRoutines
+from loader.keyring import Keyring
+from modfs.verify.corpus import Corpus, corpus
 
 DATA = Path(__file__).parent / "data"
 
@@ -21,8 +21,8 @@ def recorded() -> Iterator[Corpus]:
 
 
 @pytest.fixture(scope="session")
-def init_routines() -> Environment:
-    return Environment.load(DATA / "environment.json")
+def init_routines() -> InitRoutines:
+    return InitRoutines.load(DATA / "environment.json")
 
 
 @pytest.fixture(scope="session")

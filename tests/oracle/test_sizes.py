@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from loader.config import Config
-from loader.elf import ElfModule
-from loader.image import read_image
-from loader.signature import Keyring
-from modfs.verify import Corpus
+from loader.image.elf import ElfModule
+from loader.image.module_image import read_image
+from loader.keyring import Keyring
+from modfs.verify.corpus import Corpus
 
 DATA = Path(__file__).parent / "data"
 with (DATA / "modules.tsv").open() as table:
@@ -25,7 +25,7 @@ def test_there_are_117() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=[row["file"] for row in ROWS])
 def test_sizes(row: dict[str, str], recorded: Corpus, keyring: Keyring) -> None:
     data = (recorded.root / "modules" / row["file"]).read_bytes()
-    image = read_image(data, 0, Config(build=recorded.build, keyring=keyring))
+    image = read_image(data, 0, Config(built_for=recorded.built_for, keyring=keyring))
     assert image.becoming_failure is None
     assert image.signed
     assert image.read_bytes == int(row["file_bytes"])

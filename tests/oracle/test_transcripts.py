@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from loader.config import Config
-from loader.environment import Environment
-from loader.live import Live
-from loader.signature import Keyring
-from modfs.transcript import Call, Cat, Transcript
-from modfs.verify import Corpus, Direct, replay, settings, sums, verify
+from loader.engine.init_routines import InitRoutines
+from loader.engine.threads import LiveKernel
+from loader.keyring import Keyring
+from modfs.verify.answerers import Direct
+from modfs.verify.compare import compare_steps, settings, sums, verify
+from modfs.verify.corpus import Corpus
+from modfs.verify.transcript import Call, Cat, Transcript
 
 DATA = Path(__file__).parent / "data"
 TRANSCRIPTS = sorted((DATA / "transcripts").glob("*/*.jsonl"))
@@ -33,7 +35,7 @@ def test_there_are_fourteen() -> None:
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=IDS)
 def test_transcript(
-    path: Path, recorded: Corpus, init_routines: Environment, keyring: Keyring
+    path: Path, recorded: Corpus, init_routines: InitRoutines, keyring: Keyring
 ) -> None:
     transcript = Transcript.load(path)
     config = settings(transcript, Config(keyring=keyring))
@@ -46,20 +48,20 @@ def test_transcript(
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=IDS)
 def test_kernel_log(
-    path: Path, recorded: Corpus, init_routines: Environment, keyring: Keyring
+    path: Path, recorded: Corpus, init_routines: InitRoutines, keyring: Keyring
 ) -> None:
     transcript = Transcript.load(path)
-    config = replace(settings(transcript, Config(keyring=keyring)), build=recorded.build)
-    live = Live(config, tree=recorded.tree, environment=init_routines)
+    config = replace(settings(transcript, Config(keyring=keyring)), built_for=recorded.built_for)
+    live = LiveKernel(config, tree=recorded.tree, environment=init_routines)
     live.kernel.exporter = recorded.exporter
     engine = Direct(live)
-    replay(transcript, engine, engine, recorded)
+    compare_steps(transcript, engine, engine, recorded)
     lines = path.with_suffix(".kmsg").read_text().splitlines()
     assert live.kmsg().splitlines() == [line for line in lines if not _NOT_OURS.match(line)]
 
 
 def test_without_a_key_no_agreement_is_claimed(
-    recorded: Corpus, init_routines: Environment
+    recorded: Corpus, init_routines: InitRoutines
 ) -> None:
     transcript = Transcript.load(DATA / "transcripts/linux-6.12/malformed_a.jsonl")
     report = verify(transcript, recorded, settings(transcript, Config()), init_routines)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from loader.synthesize import ModuleSpec, Parameter, write_tree
+from loader.synthesize.spec import ModuleSpec, ParameterSpec
+from loader.synthesize.trees import write_tree
 
 SPECS = (
     ModuleSpec("base", exports=("base_symbol",)),
-    ModuleSpec("middle", depends=("base",), parameters=(Parameter("n", "int", default=3),)),
+    ModuleSpec("middle", depends=("base",), parameters=(ParameterSpec("n", "int", default=3),)),
     ModuleSpec("top", depends=("middle",), aliases=("pci:v00001234d*",), license="Proprietary"),
     ModuleSpec("slow"),
     ModuleSpec("stuck"),

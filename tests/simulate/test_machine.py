@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from loader.layout import Layout
-from loader.machine import Machine, MachineError, check_names, from_tree, machine
-from loader.synthesize import demo_tree
+from loader.image.layout import Layout
+from loader.simulate.from_tree import from_tree
+from loader.simulate.machine import Machine, MachineError, check_names
+from loader.simulate.machine_file import machine_from, read_machine
+from loader.synthesize.trees import demo_tree
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -26,7 +28,7 @@ modules = ["one"]
 
 
 def described(text: str) -> Machine:
-    made = machine(tomllib.loads(text))
+    made = machine_from(tomllib.loads(text))
     check_names(made)
     return made
 
@@ -40,7 +42,7 @@ def test_defaults() -> None:
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*-*cpu.toml")))
 def test_examples_are_machines(example: str) -> None:
-    made = Machine.read(EXAMPLES / example)
+    made = read_machine(EXAMPLES / example)
     check_names(made)
     assert f"{made.processors}-" in example
 
@@ -110,13 +112,13 @@ def test_mistakes_are_told(change: tuple[str, str], reason: str, tmp_path: Path)
     file = tmp_path / "machine.toml"
     file.write_text(LEAST.replace(*change, 1))
     with pytest.raises(MachineError, match=reason):
-        check_names(Machine.read(file))
+        check_names(read_machine(file))
 
 
 def test_modules_of_a_tree(tmp_path: Path) -> None:
     demo_tree(tmp_path / "6.12.1", compression="xz")
     text = LEAST.replace('["one"]', '["one", "nvme", "cpu:type:x86,feature:nothing"]')
-    made = from_tree(machine(tomllib.loads(text)), tmp_path / "6.12.1")
+    made = from_tree(machine_from(tomllib.loads(text)), tmp_path / "6.12.1")
     check_names(made)
     assert made.coldplug[0].devices[0].modules == ("one", "nvme")
     nvme = made.modules["nvme"]
@@ -129,4 +131,4 @@ def test_a_tree_without_the_module(tmp_path: Path) -> None:
     demo_tree(tmp_path / "6.12.1")
     text = LEAST.replace('["one"]', '["two"]')
     with pytest.raises(MachineError, match="no module 'two'"):
-        from_tree(machine(tomllib.loads(text)), tmp_path / "6.12.1")
+        from_tree(machine_from(tomllib.loads(text)), tmp_path / "6.12.1")

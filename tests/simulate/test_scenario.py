@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from loader.scenario import Scenario, ScenarioError, parse, replay
-from modfs.debugfs import stats
+from loader.simulate.replay import replay_virtual
+from loader.simulate.scenario import Scenario, ScenarioError, parse_scenario
 from modfs.replay import replay_live
+from modfs.texts import stats
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SEEDS = Path(__file__).parents[1] / "oracle" / "data" / "seeds"
@@ -22,12 +23,12 @@ REPORTS = {
 
 
 def scenario(*lines: dict[str, object]) -> Scenario:
-    return parse(map(json.dumps, lines), Path())
+    return parse_scenario(map(json.dumps, lines), Path())
 
 
 @pytest.mark.parametrize("example", REPORTS)
 def test_published_reports_come_out_byte_for_byte(example: str) -> None:
-    snapshot, _ = replay(Scenario.read(EXAMPLES / example))
+    snapshot, _ = replay_virtual(Scenario.read(EXAMPLES / example))
     assert stats(snapshot) == (SEEDS / REPORTS[example]).read_text()
 
 
@@ -45,8 +46,8 @@ def test_the_schedule_decides_who_is_first() -> None:
     first = {"at": 0.0, "actor": "first", "load": "one"}
     with_it = {"at": 0.5, "actor": "second", "load": "one"}
     after_it = {"at": 2.0, "actor": "third", "load": "one"}
-    early, _ = replay(scenario(head, module, first, with_it))
-    late, _ = replay(scenario(head, module, first, after_it))
+    early, _ = replay_virtual(scenario(head, module, first, with_it))
+    late, _ = replay_virtual(scenario(head, module, first, after_it))
     assert (early.failed_becoming, early.failed_load_modules) == (0, 1)
     assert (late.failed_becoming, late.failed_load_modules) == (1, 0)
     assert (early.invalid_mod_bytes, late.invalid_becoming_bytes) == (200000, 100000)
@@ -55,7 +56,7 @@ def test_the_schedule_decides_who_is_first() -> None:
 def test_answers_and_unloading() -> None:
     head = {"kernel": "6.12"}
     module = {"module": "one", "init": 1.0}
-    _, answers = replay(
+    _, answers = replay_virtual(
         scenario(
             head,
             module,
@@ -83,7 +84,7 @@ def test_one_actor_asks_for_one_thing_after_the_other() -> None:
         {"at": 0.0, "actor": "a", "load": "quick"},
         {"at": 0.0, "actor": "b", "load": "quick", "times": 3},
     )
-    snapshot, _ = replay(scenario(*lines))
+    snapshot, _ = replay_virtual(scenario(*lines))
     assert [module.name for module in snapshot.modules] == ["quick", "slow"]
     assert snapshot.duplicates[0].count == 3  # a's own request came last, to a module long there
 
@@ -96,7 +97,7 @@ def test_on_threads() -> None:
         {"at": 0.1, "actor": "b", "load": "one", "times": 5, "every": 0.001},
     )
     on_threads, answers = replay_live(scenario(*lines))
-    in_no_time, _ = replay(scenario(*lines))
+    in_no_time, _ = replay_virtual(scenario(*lines))
     assert stats(on_threads) == stats(in_no_time)
     assert sorted(number for _, number in answers) == [0] + [errno.EEXIST] * 5
 
@@ -115,5 +116,5 @@ def test_on_threads() -> None:
 )
 def test_a_wrong_line_is_told(line: str, reason: str) -> None:
     with pytest.raises(ScenarioError, match=reason) as caught:
-        parse(["", line], Path())
+        parse_scenario(["", line], Path())
     assert str(caught.value).startswith("line 2: ")

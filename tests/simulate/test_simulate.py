@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import simpy
 
-from loader.image import ModuleImage
-from loader.machine import Machine, Userspace, machine
-from loader.simulate import Outcome, _Boot, _SharedFile, boot, config_for
+from loader.image.module_image import ModuleImage
+from loader.simulate.machine import Machine, Userspace
+from loader.simulate.machine_file import machine_from, read_machine
+from loader.simulate.shared_file import SharedFile
+from loader.simulate.udev import Outcome, _Boot, boot, config_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SEEDS = Path(__file__).parents[1] / "oracle" / "data" / "seeds"
@@ -35,7 +37,7 @@ modules = ["big"]
 
 
 def storm(**changes: object) -> Machine:
-    return replace(machine(tomllib.loads(STORM)), **changes)  # type: ignore[arg-type]
+    return replace(machine_from(tomllib.loads(STORM)), **changes)  # type: ignore[arg-type]
 
 
 def counts(outcome: Outcome) -> dict[str, int]:
@@ -52,7 +54,7 @@ def published(report: str) -> dict[str, int]:
 
 
 def test_the_machine_that_it_is_fitted_on() -> None:
-    found = counts(boot(Machine.read(EXAMPLES / "255-vcpu.toml")))
+    found = counts(boot(read_machine(EXAMPLES / "255-vcpu.toml")))
     wanted = published("255-vcpu-without-early-check.stats")
     largest = sorted(wanted, key=lambda name: -wanted[name])[:10]
     for name in largest:
@@ -63,13 +65,13 @@ def test_the_machine_that_it_is_fitted_on() -> None:
 
 
 def test_the_prediction_for_eight_processors() -> None:
-    outcome = boot(Machine.read(EXAMPLES / "8-vcpu.toml"))
+    outcome = boot(read_machine(EXAMPLES / "8-vcpu.toml"))
     assert outcome.failed == pytest.approx(99, rel=0.25)
 
 
 def test_one_load_for_one_file_since_6_5() -> None:
     """Published for the same kind of guest with 6.5's loader: none, or one."""
-    guest = Machine.read(EXAMPLES / "255-vcpu.toml")
+    guest = read_machine(EXAMPLES / "255-vcpu.toml")
     outcome = boot(guest, config_for(guest, "6.5"))
     assert outcome.failed <= 5
     assert outcome.snapshot.modcount == 67
@@ -150,7 +152,7 @@ def test_no_more_workers_than_allowed() -> None:
 def test_readers_of_one_file_share() -> None:
     env = simpy.Environment()
     image = ModuleImage("m", read_bytes=1000)
-    file = _SharedFile(env, image, 1000, alone=100.0, together=200.0)
+    file = SharedFile(env, image, 1000, alone=100.0, together=200.0)
     ends: list[float] = []
 
     def reader(start: float) -> simpy.events.ProcessGenerator:

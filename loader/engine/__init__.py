@@ -1,0 +1,1 @@
+"""The kernel: its state, the load sequence, and the two clocks that drive it."""

@@ -1,0 +1,101 @@
+"""The load sequence on SimPy's clock: what every driver in virtual time shares.
+
+Steps that wait are handled here; how long the other steps take is a subclass's matter. Nothing
+looks again and again: who waits for something is woken when it happened, and nobody else is.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
+from typing import Any
+
+import simpy
+
+from loader.config import Config
+from loader.engine import sequence
+from loader.engine.state import Kernel
+from loader.errors import LoadError
+
+Events = Generator[simpy.Event, Any, Any]
+
+
+class Later(simpy.Event):
+    """An event that can be told to happen after a while."""
+
+    def happen_in(self, seconds: float) -> None:
+        """As simpy.Timeout does at its creation."""
+        self._ok = True
+        self._value = None
+        self.env.schedule(self, delay=seconds)
+
+
+class VirtualKernel:
+    """A kernel whose time is that of ``env``, in seconds.
+
+    ``handlers`` has, for each kind of step but Wait, a function that yields events for as long as
+    the step takes and returns the answer to it.
+    """
+
+    handlers: Mapping[type, Callable[[Any], Events]]
+
+    def __init__(self, config: Config) -> None:
+        self.env = simpy.Environment()
+        self.kernel = Kernel(config, accounts=True)
+        self.kernel.wakeup = self._wakeup
+        self.waited = 0.0  # seconds, of all callers together
+        self._waiting: dict[Hashable, list[Later]] = {}
+
+    def call(self, steps: sequence.Steps) -> Generator[simpy.Event, Any, int]:
+        """Go through a system call; 0 or the errno it ends with."""
+        handlers = self.handlers
+        memory = self.kernel.memory
+        answer = None
+        try:
+            while True:
+                before = memory.now
+                step = steps.send(answer)
+                if memory.now < before:
+                    yield from self.give_back(before - memory.now)
+                kind = type(step)
+                if kind is sequence.Wait:
+                    answer = yield from self._wait(step)  # type: ignore[arg-type]
+                else:
+                    answer = yield from handlers[kind](step)
+        except StopIteration:
+            return 0
+        except LoadError as error:
+            if memory.now < before:
+                yield from self.give_back(before - memory.now)
+            return error.errno or errno.EIO
+
+    def give_back(self, size: int) -> Events:
+        """Take the time of giving ``size`` bytes of memory back."""
+        yield from ()
+
+    def delays(self, waiters: int) -> Iterable[float]:
+        """Seconds after which each of those who waited for one thing goes on."""
+        return itertools.repeat(0.0, waiters)
+
+    def _wait(self, step: sequence.Wait) -> Events:
+        env = self.env
+        since = env.now
+        end = None if step.timeout is None else env.timeout(step.timeout)
+        while not step.done():
+            event = Later(env)
+            self._waiting.setdefault(step.key, []).append(event)
+            if end is None:
+                yield event
+            else:
+                yield event | end
+                if end.processed:
+                    break
+        self.waited += env.now - since
+
+    def _wakeup(self, key: Hashable) -> None:
+        """wake_up_all, for those who wait under ``key`` only."""
+        waiting = self._waiting.pop(key, None)
+        if waiting is not None:
+            for event, delay in zip(waiting, self.delays(len(waiting)), strict=True):
+                event.happen_in(delay)

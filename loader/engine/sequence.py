@@ -1,0 +1,353 @@
+"""The steps of one load and one removal, in the kernel's order.
+
+Each function is a generator. It yields what takes time, as one of the steps below, and is told the
+outcome when the driver resumes it; everything between two steps happens at once. A driver may be a
+thread that really reads, waits and sleeps (loader.live) or a simulation that only moves its clock
+(loader.simulate). What a system call answers comes out as StopIteration (success) or as LoadError.
+
+Mirrors kernel/module/main.c: finit_module, init_module_from_file, load_module, do_init_module,
+delete_module. Releases differ by the fields of Release only.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Generator, Hashable
+from typing import Any, NamedTuple, Protocol
+
+from loader.calls import KNOWN_FLAGS
+from loader.config import PAGE_SIZE
+from loader.engine.state import BECOMING, LOAD, InitResult, Kernel, Module
+from loader.errors import Failure, LoadError
+from loader.image.module_image import ModuleImage
+
+EHDR_SIZE = 64  # bytes: what init_module wants at least
+_SYMBOL_WAIT = 30.0  # seconds: resolve_symbol_wait
+
+
+class File(Protocol):
+    """The file behind a descriptor. ``cookie`` names its inode."""
+
+    @property
+    def cookie(self) -> Hashable: ...
+
+    @property
+    def readable(self) -> bool: ...
+
+
+# -- what takes time ------------------------------------------------------------------------------
+
+
+class Read(NamedTuple):
+    """Read the file whole. Answered with a ModuleImage, or with the Failure to read it."""
+
+    file: Any
+    flags: int
+
+
+class Decompress(NamedTuple):
+    """Unpack ``image.clen`` bytes to ``image.vmalloc_bytes``."""
+
+    image: ModuleImage
+
+
+class Check(NamedTuple):
+    """Check signature and tables of the module in memory."""
+
+    image: ModuleImage
+
+
+class Copy(NamedTuple):
+    """Copy the sections to the module's own memory, of ``image.layout.total`` bytes."""
+
+    image: ModuleImage
+
+
+class Relocate(NamedTuple):
+    """Resolve symbols and apply relocations."""
+
+    image: ModuleImage
+
+
+class Wait(NamedTuple):
+    """Wait until ``done()``, which is called with the kernel's lock held after each wakeup(key).
+
+    ``interruptible``: a signal ends the wait; the driver then throws LoadError(EINTR). ``timeout``
+    in seconds, None for ever: at its end the driver resumes all the same.
+    """
+
+    key: Hashable
+    done: Callable[[], bool]
+    interruptible: bool = True
+    timeout: float | None = None
+
+
+class RunInit(NamedTuple):
+    """Run the module's init routine. Answered with an InitResult."""
+
+    module: Module
+
+
+class RunExit(NamedTuple):
+    """Run the module's exit routine."""
+
+    module: Module
+
+
+Step = Read | Decompress | Check | Copy | Relocate | Wait | RunInit | RunExit
+Steps = Generator[Step, Any, None]
+
+
+# -- system calls ---------------------------------------------------------------------------------
+
+
+def finit_module(kernel: Kernel, file: File | None, params: str | None, flags: int) -> Steps:
+    """finit_module(2). ``file`` None: no such descriptor. ``params`` None: a bad address."""
+    if flags & ~KNOWN_FLAGS:
+        raise LoadError(errno.EINVAL)
+    if file is None or not file.readable:
+        if not kernel.release.kread_errno_not_counted:
+            kernel.kread_failed(-errno.EBADF)  # 6.4 counts what kernel_read_file_from_fd returns
+        raise LoadError(errno.EBADF)
+    if not kernel.release.idempotent:
+        yield from init_module_from_file(kernel, file, params, flags)
+        return
+    load = kernel.idempotent(file.cookie)
+    if load is not None:
+        interruptible = kernel.release.idempotent_wait_interruptible
+        yield Wait(load, lambda: load.done, interruptible)
+        if load.errno:
+            raise LoadError(load.errno)
+        return
+    number = errno.EINTR  # unless the load gets to its end
+    try:
+        yield from init_module_from_file(kernel, file, params, flags)
+        number = 0
+    except LoadError as error:
+        number = error.errno or errno.EINTR
+        raise
+    finally:
+        kernel.idempotent_complete(file.cookie, number)
+
+
+def init_module_from_file(kernel: Kernel, file: File, params: str | None, flags: int) -> Steps:
+    """Read the file, unpack it if the caller says it is compressed, and load what is in it."""
+    image = yield Read(file, flags)
+    held = Held(kernel) if kernel.accounts else NOTHING_HELD
+    try:
+        try:
+            if isinstance(image, Failure):
+                raise LoadError(image.errno)
+            held.take(image.read_bytes)
+        except LoadError as error:
+            counted = kernel.release.kread_errno_not_counted
+            kernel.kread_failed(0 if counted else -(error.errno or 0))
+            raise
+        if image.clen:
+            yield from module_decompress(kernel, image, held)
+        yield from load_module(kernel, image, params, held)
+    finally:
+        held.give_all()
+
+
+def module_decompress(kernel: Kernel, image: ModuleImage, held: Held) -> Steps:
+    """The compressed file is in memory until the whole module is there as well."""
+    try:
+        if kernel.accounts:
+            yield Decompress(image)
+        if image.decompress_failure:
+            raise kernel.failed(image.decompress_failure)
+        held.take((image.vmalloc_bytes // PAGE_SIZE + 1) * PAGE_SIZE)
+    except LoadError:
+        kernel.decompress_failed(image)
+        raise
+    held.give(image.read_bytes)
+
+
+def init_module(
+    kernel: Kernel, image: ModuleImage | None, length: int, params: str | None
+) -> Steps:
+    """init_module(2) with ``length`` bytes at an address; ``image`` None: not mapped."""
+    held = Held(kernel) if kernel.accounts else NOTHING_HELD
+    try:
+        try:
+            if length < EHDR_SIZE:
+                raise LoadError(errno.ENOEXEC)
+            held.take(length)
+            if image is None:
+                raise LoadError(errno.EFAULT)
+        except LoadError:
+            kernel.kread_failed(length)
+            raise
+        yield from load_module(kernel, image, params, held)
+    finally:
+        held.give_all()
+
+
+def delete_module(kernel: Kernel, name: str, flags: int) -> Steps:
+    """delete_module(2)."""
+    module = kernel.try_stop_module(name, flags)
+    yield RunExit(module)
+    kernel.free_module(module)
+
+
+# -- load_module ----------------------------------------------------------------------------------
+
+
+class Held:
+    """Bytes of memory that one load holds for the file's contents, given back at its end."""
+
+    __slots__ = ("bytes", "kernel")
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.bytes = 0
+
+    def take(self, size: int) -> None:
+        """LoadError: ENOMEM."""
+        self.kernel.vmalloc(size)
+        self.bytes += size
+
+    def give(self, size: int) -> None:
+        """Give some of it back."""
+        self.kernel.vfree(size)
+        self.bytes -= size
+
+    def give_all(self) -> None:
+        """Give back what is left."""
+        if self.bytes:
+            self.kernel.vfree(self.bytes)
+            self.bytes = 0
+
+
+class NothingHeld(Held):
+    """Where no account of memory is kept."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None: ...
+
+    def take(self, size: int) -> None: ...
+
+    def give(self, size: int) -> None: ...
+
+    def give_all(self) -> None: ...
+
+
+NOTHING_HELD = NothingHeld()
+
+
+def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: Held) -> Steps:
+    """From the bytes in memory to a live module.
+
+    Failures before the module has memory of its own count as becoming, later ones as load; those
+    of the init routine count nowhere.
+    """
+    name = image.name
+    try:
+        if kernel.accounts:
+            yield Check(image)
+        if image.log:
+            kernel.say(image.log)
+        if image.becoming_failure:
+            raise kernel.failed(image.becoming_failure)
+        early = kernel.release.early_check
+        if early and not kernel.module_patient_check_exists(name, BECOMING):
+            yield from wait_for_other(kernel, name, BECOMING)
+        if image.layout_failure:
+            raise kernel.failed(image.layout_failure)
+        kernel.vmalloc(image.layout.total)
+    except LoadError:
+        kernel.mod_stat_bump_becoming(image)
+        raise
+    module = Module(image)
+    try:
+        if kernel.accounts:
+            yield Copy(image)
+        if not kernel.module_patient_check_exists(name, LOAD, module):  # add_unformed_module
+            yield from wait_for_other(kernel, name, LOAD)
+        try:
+            yield from form_module(kernel, module, params)
+        except LoadError:
+            kernel.unlink(module)
+            raise
+    except LoadError:
+        kernel.mod_stat_bump_invalid(image)
+        kernel.vfree(image.layout.total)
+        raise
+    held.give_all()
+    yield from do_init_module(kernel, module)
+
+
+def wait_for_other(kernel: Kernel, name: str, reason: int) -> Steps:
+    """A module of that name is still on its way: wait for its end, then fail all the same."""
+    yield Wait(name, lambda: kernel.finished_loading(name))
+    raise kernel.duplicate_failed(name, reason)
+
+
+def form_module(kernel: Kernel, module: Module, params: str | None) -> Steps:
+    """From Unformed to late Coming: taints, symbols, relocations, parameters, sysfs."""
+    contents = module.image.contents
+    kernel.module_augment_kernel_taints(module)
+    kernel.percpu_modalloc(module)
+    versioned = "modversions" in (contents.tag("vermagic") or "")
+    if versioned and contents.crcs_missing and not kernel.config.force_load:
+        raise LoadError(errno.ENOEXEC)  # check_export_symbol_versions
+    yield from simplify_symbols(kernel, module)
+    if kernel.accounts:
+        yield Relocate(module.image)
+    if params is None:
+        raise LoadError(errno.EFAULT)
+    kernel.complete_formation(module)
+    kernel.parse_args(module, params)
+    kernel.sysfs_setup(module)
+
+
+def simplify_symbols(kernel: Kernel, module: Module) -> Steps:
+    """Resolve every undefined symbol; all that cannot be are logged, the last errno counts."""
+    number = 0
+    for need in module.image.contents.needs:
+        if need.problem:
+            kernel.say((f"{module.name}: {need.problem}",))
+            number = errno.ENOEXEC
+            continue
+        found = kernel.resolve_symbol(module, need.name)
+        if isinstance(found, Module):
+            found = yield from resolve_symbol_wait(kernel, module, need.name, found)
+        if found is None or (found == errno.ENOENT and need.weak):
+            continue
+        number = found
+        kernel.say((f"{module.name}: Unknown symbol {need.name} (err {-number})",))
+    if not number and kernel.depends_missing(module):
+        number = errno.ENOENT  # some symbol of it is missing; which one only its file could tell
+    if number:
+        raise LoadError(number)
+
+
+def resolve_symbol_wait(
+    kernel: Kernel, module: Module, name: str, owner: Module
+) -> Generator[Step, Any, int | None]:
+    """Wait for the init of the module that exports ``name``, 30 seconds at most."""
+    found: Module | int | None = owner
+    yield Wait(owner.name, lambda: kernel.finished_loading(owner.name), True, _SYMBOL_WAIT)
+    found = kernel.resolve_symbol(module, name)
+    if isinstance(found, Module):
+        kernel.say((f"{module.name}: gave up waiting for init of module {owner.name}.",))
+        return errno.EBUSY
+    return found
+
+
+def do_init_module(kernel: Kernel, module: Module) -> Steps:
+    """Run init; the module is then Live, or gone."""
+    result: InitResult = InitResult(-errno.EINTR)
+    try:
+        result = yield RunInit(module)
+    finally:
+        if result.returns < 0:
+            kernel.free_module(module)
+    if result.returns < 0:
+        number = -result.returns
+        if number == errno.EEXIST and kernel.release.init_eexist_is_ebusy:
+            number = errno.EBUSY
+        raise LoadError(number)
+    kernel.went_live(module, result)

@@ -1,0 +1,1 @@
+"""Makes module files and trees of them."""

@@ -1,0 +1,1 @@
+"""A /lib/modules tree as modprobe reads it."""

@@ -1,0 +1,1 @@
+"""Requests: their grammar, who makes them, and how they are carried out."""

@@ -1,0 +1,304 @@
+"""A file system of ours on libfuse 2: fusepy's structures, and callbacks of our own.
+
+fusepy's FUSE class takes every call through layers that suit any file system; that is three to four
+times what a C file system needs for an open, read and close. Here libfuse calls the operations
+directly with plain addresses, is told not to compute paths for open files, and each of its threads
+keeps its Python state from call to call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable
+from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_void_p
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+log = logging.getLogger("modfs.fuse")
+
+
+class LibfuseMissing(Exception):
+    """libfuse 2 is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What getattr tells: ``mode`` with the type of the file; ``size`` in bytes."""
+
+    mode: int
+    size: int = 0
+    links: int = 1
+    inode: int = 0
+
+
+class FileSystem(Protocol):
+    """What a file system does. Paths are bytes from the mount's root; errors are OSError."""
+
+    uid: int
+    gid: int
+
+    def getattr(self, path: bytes) -> Attributes: ...
+
+    def readlink(self, path: bytes) -> bytes: ...
+
+    def opendir(self, path: bytes) -> int: ...
+
+    def readdir(self, directory: int) -> Iterable[bytes]: ...
+
+    def releasedir(self, directory: int) -> None: ...
+
+    def open(self, path: bytes, flags: int) -> int: ...
+
+    def read(self, handle: int, size: int, offset: int) -> bytes: ...
+
+    def write(self, handle: int, data: bytes) -> int: ...
+
+    def flush(self, handle: int) -> None: ...
+
+    def release(self, handle: int) -> None: ...
+
+    def mounted(self) -> None: ...
+
+
+def load_fusepy() -> Any:
+    """The module fusepy. LibfuseMissing: it cannot be used here."""
+    # Left to itself it looks for the library by running ldconfig, which takes longer than a mount.
+    os.environ.setdefault("FUSE_LIBRARY_PATH", "libfuse.so.2")
+    try:
+        import fuse
+    except OSError:
+        raise LibfuseMissing from None
+    if not hasattr(fuse, "FUSE"):
+        raise LibfuseMissing  # the package fuse-python has the same name
+    return fuse
+
+
+# -- threads --------------------------------------------------------------------------------------
+
+_GILSTATE_LOCKED = 0
+
+
+class _KeptStates:
+    """Python states of libfuse's threads, kept between calls.
+
+    A thread that Python did not start gets a new state at every callback and loses it at its end.
+    One more PyGILState_Ensure keeps it, until the thread ends: libfuse ends threads that idle.
+    """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        # What the C library runs at the end of a thread, before it forgets which state is whose.
+        # A state must be freed by its own thread: from Python 3.12 on, freeing another's breaks
+        # the one of who frees it.
+        self._at_exit: Any = getattr(ctypes.CDLL(None), "__cxa_thread_atexit_impl", None)
+        self._release = ctypes.CFUNCTYPE(None, c_void_p)(_release_state)
+
+    def keep(self) -> None:
+        """Keep the state of the calling thread. To be called first in every callback."""
+        try:
+            self._local.kept  # noqa: B018 - is it there?
+        except AttributeError:
+            self._keep()
+
+    def _keep(self) -> None:
+        self._local.kept = True
+        if self._at_exit is not None and self._at_exit(self._release, None, self._at_exit) == 0:
+            ctypes.pythonapi.PyGILState_Ensure()
+
+
+def _release_state(_: object) -> None:
+    """Undo the one more PyGILState_Ensure; the callback's own end then frees the state."""
+    ctypes.pythonapi.PyGILState_Release(_GILSTATE_LOCKED)
+
+
+# -- operations -----------------------------------------------------------------------------------
+
+# name -> argument types; all return int. Buffers and structures are plain addresses.
+_PROTOTYPES: dict[str, tuple[Any, ...]] = {
+    "getattr": (c_char_p, c_void_p),
+    "readlink": (c_char_p, c_void_p, c_size_t),
+    "opendir": (c_char_p, c_void_p),
+    "readdir": (c_void_p, c_void_p, c_void_p, c_long, c_void_p),
+    "releasedir": (c_void_p, c_void_p),
+    "open": (c_char_p, c_void_p),
+    "read": (c_void_p, c_void_p, c_size_t, c_long, c_void_p),
+    "write": (c_void_p, c_void_p, c_size_t, c_long, c_void_p),
+    "flush": (c_void_p, c_void_p),
+    "release": (c_void_p, c_void_p),
+    "truncate": (c_char_p, c_long),
+    "create": (c_char_p, c_uint, c_void_p),
+    # What debugfs refuses.
+    "mknod": (c_char_p, c_uint, c_long),
+    "mkdir": (c_char_p, c_uint),
+    "unlink": (c_char_p,),
+    "rmdir": (c_char_p,),
+    "symlink": (c_char_p, c_char_p),
+    "rename": (c_char_p, c_char_p),
+    "link": (c_char_p, c_char_p),
+    "chmod": (c_char_p, c_uint),
+    "chown": (c_char_p, c_uint, c_uint),
+}
+
+_FILL = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_long)
+
+
+class Server:
+    """One mounted file system. ``run`` serves it until it is unmounted or ``exit`` is called."""
+
+    def __init__(self, files: FileSystem, mountpoint: str, options: Iterable[str]) -> None:
+        """``options`` as after mount's -o. LibfuseMissing: it cannot be mounted here."""
+        self._files = files
+        self._mountpoint = mountpoint
+        self._options = ",".join(options)
+        self._fuse = load_fusepy()
+        self._lib = self._fuse._libfuse
+        self._lib.fuse_exit.argtypes = (c_void_p,)
+        self._session: int | None = None
+        self._main_thread: int | None = None
+        self._states = _KeptStates()
+        self._fh = self._fuse.fuse_file_info.fh.offset
+        self._stat = self._fuse.c_stat
+        self._keep_alive: list[Any] = []
+        self._since = int(time.time())  # all files are as old as the mount, as on debugfs
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Mount and serve; returns when the file system is gone. Not 0: it could not be mounted,
+        for a reason that libfuse has printed to descriptor 2."""
+        self._main_thread = threading.get_ident()
+        arguments = ["modfs", "-f", "-o", self._options, self._mountpoint]
+        argv = (c_char_p * len(arguments))(*map(os.fsencode, arguments))
+        operations = self._operations()
+        result: int = self._lib.fuse_main_real(
+            len(arguments), argv, ctypes.pointer(operations), ctypes.sizeof(operations), None
+        )
+        return result
+
+    def exit(self) -> None:
+        """End ``run``, from any thread. Whoever waits in an operation must be let go first."""
+        if self._session is not None and self._main_thread is not None:
+            self._lib.fuse_exit(self._session)
+            # libfuse's main thread sleeps until a signal interrupts it.
+            signal.pthread_kill(self._main_thread, signal.SIGUSR1)
+
+    def interrupted(self) -> bool:
+        """Has the client of the operation that runs in this thread been sent a signal?"""
+        return bool(self._lib.fuse_interrupted())
+
+    def client(self) -> tuple[int, int, int]:
+        """(uid, gid, pid) of the client of the operation that runs in this thread."""
+        found: tuple[int, int, int] = self._fuse.fuse_get_context()
+        return found
+
+    # -- callbacks --------------------------------------------------------------------------------
+
+    def _operations(self) -> Any:
+        operations = self._fuse.fuse_operations()
+        types = {name: kind for name, kind, *_ in self._fuse.fuse_operations._fields_}
+        for name, arguments in _PROTOTYPES.items():
+            method = getattr(self, f"_{name}", _refuse)
+            callback = ctypes.CFUNCTYPE(c_int, *arguments)(self._guarded(name, method))
+            self._keep_alive.append(callback)
+            setattr(operations, name, ctypes.cast(callback, types[name]))
+        init = ctypes.CFUNCTYPE(c_void_p, c_void_p)(self._init)
+        self._keep_alive.append(init)
+        operations.init = ctypes.cast(init, types["init"])
+        operations.flag_nullpath_ok = operations.flag_nopath = 1
+        return operations
+
+    def _guarded(self, name: str, method: Callable[..., int]) -> Callable[..., int]:
+        """Errors become errnos; what nobody expected becomes EIO and a traceback in the log."""
+        keep = self._states.keep
+
+        def call(*arguments: Any) -> int:
+            try:
+                keep()
+                return method(*arguments)
+            except OSError as error:
+                return -(error.errno or errno.EIO)
+            except BaseException:
+                log.exception("operation %s failed unexpectedly", name)
+                return -errno.EIO
+
+        return call
+
+    def _init(self, connection: int) -> int:
+        self._session = self._lib.fuse_get_context().contents.fuse
+        threading.Thread(target=self._files.mounted, daemon=True).start()
+        return 0
+
+    def _handle(self, info: int) -> int:
+        return c_uint64.from_address(info + self._fh).value
+
+    def _getattr(self, path: bytes, buffer: int) -> int:
+        found = self._files.getattr(path)
+        ctypes.memset(buffer, 0, ctypes.sizeof(self._stat))
+        status = self._stat.from_address(buffer)
+        status.st_mode, status.st_size, status.st_nlink = found.mode, found.size, found.links
+        status.st_uid, status.st_gid = self._files.uid, self._files.gid
+        status.st_ino = found.inode
+        for moment in (status.st_atimespec, status.st_mtimespec, status.st_ctimespec):
+            moment.tv_sec = self._since
+        return 0
+
+    def _readlink(self, path: bytes, buffer: int, size: int) -> int:
+        target = self._files.readlink(path)[: size - 1] + b"\0"
+        ctypes.memmove(buffer, target, len(target))
+        return 0
+
+    def _opendir(self, path: bytes, info: int) -> int:
+        c_uint64.from_address(info + self._fh).value = self._files.opendir(path)
+        return 0
+
+    def _readdir(self, path: int, buffer: int, fill: int, offset: int, info: int) -> int:
+        add = _FILL(fill)
+        for name in (b".", b"..", *self._files.readdir(self._handle(info))):
+            add(buffer, name, None, 0)
+        return 0
+
+    def _releasedir(self, path: int, info: int) -> int:
+        self._files.releasedir(self._handle(info))
+        return 0
+
+    def _open(self, path: bytes, info: int) -> int:
+        flags = c_int.from_address(info).value
+        handle = self._files.open(path, flags)
+        c_uint64.from_address(info + self._fh).value = handle
+        return 0
+
+    def _read(self, path: int, buffer: int, size: int, offset: int, info: int) -> int:
+        data = self._files.read(self._handle(info), size, offset)
+        ctypes.memmove(buffer, data, len(data))
+        return len(data)
+
+    def _write(self, path: int, buffer: int, size: int, offset: int, info: int) -> int:
+        return self._files.write(self._handle(info), ctypes.string_at(buffer, size))
+
+    def _flush(self, path: int, info: int) -> int:
+        self._files.flush(self._handle(info))
+        return 0
+
+    def _release(self, path: int, info: int) -> int:
+        self._files.release(self._handle(info))
+        return 0
+
+    def _create(self, path: bytes, mode: int, info: int) -> int:
+        return -errno.EACCES  # what the VFS says of a directory that cannot create
+
+    def _truncate(self, path: bytes, size: int) -> int:
+        return 0  # ">" truncates before it writes; there is nothing to lose
+
+
+def _refuse(*arguments: Any) -> int:
+    return -errno.EPERM
+
+
+DIRECTORY = Attributes(stat.S_IFDIR | 0o755, links=2)

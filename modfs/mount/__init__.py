@@ -1,0 +1,1 @@
+"""The mounted directory: its files, and mounting, serving, unmounting it."""

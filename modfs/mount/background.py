@@ -1,0 +1,179 @@
+"""Mounting and unmounting: in the background or not, checked before and after, cleaned up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modfs.mount.mountinfo import FS_TYPE, SERVER, is_dead, mounted_type, umount_lazily
+from modfs.mount.options import MountError, MountOptions
+from modfs.mount.serve import serve
+from modfs.mount.stderr import CapturedStderr, reason
+
+if TYPE_CHECKING:
+    from loader.engine.threads import LiveKernel
+
+
+log = logging.getLogger("modfs")
+_READY = b"\0mounted"
+
+
+def _prepare(mountpoint: str, options: MountOptions) -> None:
+    """Everything that can be said before libfuse is asked. MountError."""
+    if mounted_type(mountpoint) == FS_TYPE:
+        if not is_dead(mountpoint):
+            raise MountError(f"{mountpoint}: modfs is already mounted here")
+        umount_lazily(mountpoint)
+    try:
+        names = os.listdir(mountpoint)
+    except FileNotFoundError:
+        raise MountError(f"{mountpoint}: no such directory; make it with mkdir") from None
+    except NotADirectoryError:
+        raise MountError(f"{mountpoint}: not a directory") from None
+    except OSError as error:
+        raise MountError(f"{mountpoint}: {error.strerror}") from None
+    if names and "nonempty" not in options.fuse:
+        raise MountError(f"{mountpoint}: not empty; choose an empty directory, or -o nonempty")
+    if not os.path.exists("/dev/fuse"):
+        raise MountError("/dev/fuse is missing: the kernel has no FUSE; try modprobe fuse")
+
+
+# -- in the foreground and in the background ------------------------------------------------------
+
+
+def mount(
+    make: Callable[[], LiveKernel],
+    mountpoint: str,
+    options: MountOptions,
+    *,
+    foreground: bool = False,
+    log_file: str | None = None,
+    verbose: bool = False,
+) -> int:
+    """Mount; returns the exit status of the server, or 0 once a background mount answers.
+
+    ``make`` builds the engine in the process that will serve it. MountError.
+    """
+    mountpoint = os.path.realpath(mountpoint)
+    _prepare(mountpoint, options)
+    if foreground:
+        return _serve_logged(make, mountpoint, options, log_file, verbose, lambda: None)
+    read_end, write_end = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork() == 0:
+        os.close(read_end)
+        _background(make, mountpoint, options, log_file, verbose, write_end)
+    os.close(write_end)
+    said = b""
+    while not said.endswith(_READY) and (more := os.read(read_end, 4096)):
+        said += more
+    if not said.endswith(_READY):
+        raise MountError(said.decode(errors="replace") or f"{mountpoint}: the server ended early")
+    _check(mountpoint)
+    return 0
+
+
+def _background(
+    make: Callable[[], LiveKernel],
+    mountpoint: str,
+    options: MountOptions,
+    log_file: str | None,
+    verbose: bool,
+    status: int,
+) -> None:
+    """The server's process: a session of its own, which tells ``status`` how the start went."""
+    code = 1
+    try:
+        os.setsid()
+        log_file = os.path.abspath(log_file) if log_file else None
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+
+        def ready() -> None:
+            os.write(status, _READY)
+            os.close(status)
+
+        code = _serve_logged(make, mountpoint, options, log_file, verbose, ready)
+    except MountError as error:
+        os.write(status, str(error).encode())
+    except BaseException as error:
+        log.exception("the server failed")
+        os.write(status, f"{mountpoint}: {error or type(error).__name__}".encode())
+    finally:
+        os._exit(code)
+
+
+def _serve_logged(
+    make: Callable[[], LiveKernel],
+    mountpoint: str,
+    options: MountOptions,
+    log_file: str | None,
+    verbose: bool,
+    ready: Callable[[], None],
+) -> int:
+    """Serve with the log set up; what libfuse says while it mounts becomes a MountError."""
+    _set_up_log(log_file, verbose)
+    live = make()
+    if verbose:
+        live.kernel.log.listener = _forward_kernel_log()
+    mounted = threading.Event()
+    with CapturedStderr() as said:
+
+        def ready_and_heard() -> None:
+            said.restore()
+            mounted.set()
+            log.info("mounted on %s, process %d", mountpoint, os.getpid())
+            ready()
+
+        status = serve(live, mountpoint, options, ready_and_heard)
+    log.info("unmounted %s", mountpoint)
+    if not mounted.is_set():
+        raise MountError(f"{mountpoint}: {reason(said.text)}")
+    return status
+
+
+def _check(mountpoint: str) -> None:
+    """Does it answer? Only opening and reading a file tells."""
+    try:
+        Path(mountpoint, SERVER).read_bytes()
+    except OSError as error:
+        raise MountError(f"{mountpoint}: mounted, but does not answer: {error.strerror}") from None
+
+
+def _set_up_log(log_file: str | None, verbose: bool) -> None:
+    form = "%(asctime)s %(name)s: %(message)s"
+    level = logging.INFO if verbose else logging.WARNING
+    if log_file is None:
+        logging.basicConfig(format=form, level=level)
+        return
+    try:
+        logging.basicConfig(filename=log_file, format=form, level=min(level, logging.INFO))
+    except OSError as error:
+        raise MountError(f"{log_file}: {error.strerror}") from None
+
+
+def _forward_kernel_log() -> Callable[[str], None]:
+    """A listener that leaves the writing to a thread: it is called with the kernel's lock held."""
+    lines: queue.Queue[str] = queue.Queue(maxsize=10_000)
+    kernel = logging.getLogger("kernel")
+
+    def write() -> None:
+        while True:
+            kernel.info("%s", lines.get())
+
+    def listen(line: str) -> None:
+        with suppress(queue.Full):  # the ring in kmsg still has it
+            lines.put_nowait(line)
+
+    threading.Thread(target=write, daemon=True).start()
+    return listen

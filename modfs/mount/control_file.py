@@ -1,0 +1,150 @@
+"""Open files of the mount: texts, and the control file that takes requests."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+
+from modfs.control.client import Client
+from modfs.control.grammar import HELP
+from modfs.control.requests import Requests
+
+_LINE_MAX = 64 << 10  # bytes of one request
+_NAMES = 1024  # of control nodes; more while more of them are open
+
+
+class TextFile:
+    """An open file whose text is composed when it is first read, and again after a seek to 0."""
+
+    __slots__ = ("_compose", "_text")
+
+    def __init__(self, compose: Callable[[], str]) -> None:
+        self._compose = compose
+        self._text: bytes | None = None
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Part of the text; empty past its end."""
+        if self._text is None or offset == 0:
+            self._text = self._compose().encode("utf-8", "surrogateescape")
+        return self._text[offset : offset + size]
+
+    def write(self, data: bytes) -> int:
+        """OSError: EINVAL, as of a file that has no way to be written."""
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def flush(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class ControlFile(TextFile):
+    """An open control node: whole lines run as they are written, an unfinished one at close."""
+
+    __slots__ = ("_client", "_closed", "_command", "_get_client", "_pending", "_requests", "_skip")
+
+    def __init__(
+        self,
+        requests: Requests,
+        get_client: Callable[[], tuple[int, int, int]],
+        closed: Callable[[], None],
+    ) -> None:
+        super().__init__(lambda: HELP + requests.results.text())
+        self._requests = requests
+        self._get_client = get_client
+        self._closed = closed
+        self._pending = b""
+        self._skip = False  # the rest of a line that is too long
+        self._client: Client | None = None
+        self._command = ""
+
+    def write(self, data: bytes) -> int:
+        """Run the lines that ``data`` completes, in order. OSError: the first errno."""
+        client = self._identify()
+        lines = (self._pending + data).split(b"\n")
+        if self._skip and len(lines) > 1:
+            self._skip = False
+            del lines[0]
+        self._pending = b"" if self._skip else lines.pop()
+        number = 0
+        for line in lines if not self._skip else ():
+            failed = self._run(line, client)
+            number = number or failed
+        if len(self._pending) > _LINE_MAX:
+            self._pending = b""
+            self._skip = True
+            self._requests.results.add(client.pid, self._command, "…", "E2BIG (line too long)")
+            number = number or errno.E2BIG
+        if number:
+            raise OSError(number, os.strerror(number))
+        return len(data)
+
+    def _identify(self) -> Client:
+        uid, gid, tid = self._get_client()
+        client = self._client
+        if client is None or (client.uid, client.gid, client.tid) != (uid, gid, tid):
+            client = self._client = Client(uid, gid, tid)
+            self._command = client.command
+        return client
+
+    def _run(self, line: bytes, client: Client) -> int:
+        if len(line) > _LINE_MAX:
+            self._requests.results.add(client.pid, self._command, "…", "E2BIG (line too long)")
+            return errno.E2BIG
+        return self._requests.run(line.decode("utf-8", "surrogateescape"), client, self._command)
+
+    def flush(self) -> None:
+        """At each close(2): run what is left of a line, if its writer closes. OSError: its errno.
+
+        A child that inherited the descriptor may close it while the line is still being written.
+        """
+        if self._pending and self._client and Client(*self._get_client()).pid == self._client.pid:
+            self._finish()
+
+    def release(self) -> None:
+        """At the last close: nothing written is dropped."""
+        try:
+            if self._pending:
+                self._finish()
+        except OSError:
+            pass  # nobody is left to be told; the result is there to read
+        finally:
+            self._closed()
+
+    def _finish(self) -> None:
+        line, self._pending = self._pending, b""
+        number = self._run(line, self._client or Client(0, 0, 0))
+        if number:
+            raise OSError(number, os.strerror(number))
+
+
+class Nodes:
+    """Names for control nodes: a new one for each writer, used again once it is closed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next = 0
+        self._open: dict[int, int] = {}  # number -> how often it is open
+
+    def take(self) -> int:
+        """A number that nobody has open."""
+        with self._lock:
+            for _ in range(_NAMES + len(self._open)):
+                self._next = (self._next + 1) % max(_NAMES, 2 * len(self._open))
+                if self._next not in self._open:
+                    break
+            return self._next
+
+    def opened(self, number: int) -> Callable[[], None]:
+        """Note that it is open; call the answer at its close."""
+        with self._lock:
+            self._open[number] = self._open.get(number, 0) + 1
+
+        def closed() -> None:
+            with self._lock:
+                self._open[number] -= 1
+                if not self._open[number]:
+                    del self._open[number]
+
+        return closed

@@ -1,0 +1,163 @@
+"""The mounted file system: the kernel's files, the control file, the log.
+
+    stats, the counters, unloaded_tainted    as in /sys/kernel/debug/modules (modfs.debugfs)
+    kmsg                                     what the kernel would have logged
+    control                                  requests, see modfs.control
+
+The host's kernel lets one writer at a time into an inode. So that writers really run side by side,
+``control`` is a symbolic link whose target is another name, and so another inode, each time it is
+looked at.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from loader.engine.threads import LiveKernel
+from modfs.control.requests import Requests
+from modfs.fuse.server import DIRECTORY, Attributes
+from modfs.mount.control_file import ControlFile, Nodes, TextFile
+from modfs.texts import FILES, proc_modules, sys_module
+
+_NODES = b"/.control/"
+_SERVER = b".control/server"  # the number of the process that serves
+_ROOT = 1  # what opendir calls it
+_ROOT_INODE, _CONTROL_INODE, _NODE_INODE = 1, 1000, 10_000
+
+
+def _no_entry() -> NoReturn:
+    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+class ModulesDirectory:
+    """/sys/kernel/debug/modules, served from a live engine (modfs.fuse.FileSystem)."""
+
+    def __init__(self, live: LiveKernel, control_mode: int = 0o600) -> None:
+        self.live = live
+        self.uid, self.gid = os.geteuid(), os.getegid()
+        self.when_mounted: Callable[[], None] = lambda: None
+        self._control_mode = control_mode
+        self._texts: dict[bytes, Callable[[], str]] = {
+            name.encode(): lambda make=file.text: make(live.statistics())  # type: ignore[misc]
+            for name, file in FILES.items()
+        }
+        self._texts[b"kmsg"] = live.kmsg
+        # For programs of ours that join this engine.
+        self._texts[_SERVER] = lambda: f"{os.getpid()}\n"
+        self._texts[b".control/proc_modules"] = lambda: proc_modules(live.snapshot())
+        self._texts[b".control/sys_module"] = lambda: json.dumps(sys_module(live.snapshot()))
+        root = str(live.tree.root.resolve()) if live.tree else ""
+        self._texts[b".control/tree"] = lambda: f"{root}\n"
+        self._texts[b".control/compression"] = lambda: f"{live.config.compression}\n"
+        modes = dict.fromkeys(self._texts, 0o444)
+        modes |= {name.encode(): file.mode for name, file in FILES.items()}
+        self._attributes: dict[bytes, Attributes] = {
+            b"/" + name: Attributes(stat.S_IFREG | mode, inode=number)
+            for number, (name, mode) in enumerate(modes.items(), _ROOT_INODE + 1)
+        }
+        self._attributes[b"/"] = DIRECTORY
+        self._attributes[b"/.control"] = DIRECTORY
+        self._attributes[b"/control"] = Attributes(stat.S_IFLNK | 0o777, inode=_CONTROL_INODE)
+        self._nodes = Nodes()
+        self._handles: dict[int, TextFile] = {}
+        self._closed = threading.Condition()
+        self._ending = False
+        self._numbers = itertools.count(1)
+        self.serve(lambda: (self.uid, self.gid, os.getpid()), lambda: False)
+
+    def serve(
+        self, client: Callable[[], tuple[int, int, int]], interrupted: Callable[[], bool]
+    ) -> None:
+        """How the operation that runs in a thread learns of its client (modfs.fuse.Server)."""
+        self._client = client
+        self._requests = Requests(self.live, interrupted)
+
+    def mounted(self) -> None:
+        """Called once the file system answers."""
+        self.when_mounted()
+
+    # -- names ------------------------------------------------------------------------------------
+
+    def getattr(self, path: bytes) -> Attributes:
+        """OSError: ENOENT."""
+        found = self._attributes.get(path)
+        if found is not None:
+            return found
+        number = self._node(path)
+        return Attributes(stat.S_IFREG | self._control_mode, inode=_NODE_INODE + number)
+
+    def _node(self, path: bytes) -> int:
+        digits = path.removeprefix(_NODES)
+        if digits == path or not digits.isdigit() or len(digits) > 9:
+            _no_entry()
+        return int(digits)
+
+    def readlink(self, path: bytes) -> bytes:
+        """Another control node each time. OSError: EINVAL."""
+        if path != b"/control":
+            raise OSError(errno.EINVAL, "not a symbolic link")
+        return b".control/%d" % self._nodes.take()
+
+    def opendir(self, path: bytes) -> int:
+        """A number for the directory. OSError: ENOTDIR."""
+        if self.getattr(path) is not DIRECTORY:
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return _ROOT if path == b"/" else 0
+
+    def readdir(self, directory: int) -> Iterable[bytes]:
+        """Names in a directory; control nodes are not listed."""
+        if directory == _ROOT:
+            yield from (name for name in self._texts if b"/" not in name)
+            yield b"control"
+
+    def releasedir(self, directory: int) -> None:
+        """Nothing was kept for it."""
+
+    # -- open files -------------------------------------------------------------------------------
+
+    def open(self, path: bytes, flags: int) -> int:
+        """A handle. OSError: ENOENT."""
+        handle = next(self._numbers)
+        self._handles[handle] = self.open_file(path)
+        return handle
+
+    def open_file(self, path: bytes) -> TextFile:
+        """An open file. OSError: ENOENT."""
+        compose = self._texts.get(path[1:])
+        if compose is not None:
+            return TextFile(compose)
+        closed = self._nodes.opened(self._node(path))
+        return ControlFile(self._requests, self._client, closed)
+
+    def read(self, handle: int, size: int, offset: int) -> bytes:
+        """Part of an open file."""
+        return self._handles[handle].read(size, offset)
+
+    def write(self, handle: int, data: bytes) -> int:
+        """Requests. OSError: the errno of the first that failed."""
+        return self._handles[handle].write(data)
+
+    def flush(self, handle: int) -> None:
+        """OSError: the errno of an unfinished line."""
+        self._handles[handle].flush()
+
+    def release(self, handle: int) -> None:
+        """The last descriptor is closed."""
+        self._handles[handle].release()
+        del self._handles[handle]
+        if self._ending:
+            with self._closed:
+                self._closed.notify_all()
+
+    def wait_until_closed(self, seconds: float) -> None:
+        """Wait until nothing is open, but not longer than that."""
+        self._ending = True
+        with self._closed:
+            self._closed.wait_for(lambda: not self._handles, seconds)

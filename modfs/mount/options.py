@@ -1,0 +1,64 @@
+"""What -o means, as after mount(8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# For mount(8) and /etc/fstab; they say nothing to a FUSE file system.
+_GENERIC = frozenset(
+    (
+        *("rw", "auto", "noauto", "user", "nouser", "users", "nofail", "defaults", "_netdev"),
+        *("dev", "nodev", "suid", "nosuid", "exec", "noexec"),
+        *("atime", "noatime", "relatime", "norelatime"),
+    )
+)
+
+
+class MountError(Exception):
+    """It cannot be mounted or unmounted; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """What -o means here: options for FUSE, our own, and the mode of the control file."""
+
+    fuse: tuple[str, ...] = ()
+    own: tuple[tuple[str, str], ...] = ()
+    control_mode: int = 0o600
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...], own: frozenset[str]) -> MountOptions:
+        """From the texts after -o. ``own``: names that are options of the command. MountError."""
+        fuse: list[str] = []
+        found: list[tuple[str, str]] = []
+        mode = 0o600
+        for word in (word for text in texts for word in text.split(",") if word):
+            name, _, value = word.partition("=")
+            if name == "control_mode":
+                mode = _octal(value)
+            elif name in own:
+                found.append((name, value))
+            elif name not in _GENERIC and not name.startswith(("x-", "comment")):
+                fuse.append(word)
+        return cls(tuple(fuse), tuple(found), mode)
+
+
+def _octal(text: str) -> int:
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise MountError(f"control_mode={text}: not a mode such as 0660")
+    return mode
+
+
+# -- serving --------------------------------------------------------------------------------------
+
+
+def mount_options(more: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """FUSE's options for our files. Names and attributes change only by our own hand, so the
+    kernel may remember them; sizes and contents it may not."""
+    fixed = ("entry_timeout=86400", "attr_timeout=86400", "negative_timeout=0", "direct_io", "intr")
+    names = ("fsname=modfs", "subtype=modfs", "default_permissions", "use_ino")
+    return (*names, *fixed, *more)

@@ -1,0 +1,1 @@
+"""Unmodified programs that find a kernel which loads modules."""

@@ -1,0 +1,148 @@
+"""The mount namespace of ``modfs run``: our files at the kernel's places, the host untouched.
+
+Everything is mounted in a namespace that only the command, what it starts and our server are in; it
+goes with the last of them. A tmpfs over /sys/kernel/debug holds what the arrangement itself needs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+DEBUG = Path("/sys/kernel/debug")
+STATS = DEBUG / "modules"
+_HOME = DEBUG / ".modfs"
+VIEWS = _HOME / "views"
+REAL_PROC = _HOME / "proc"
+
+
+class SandboxError(Exception):
+    """The namespace cannot be made; the message says why."""
+
+
+def _check(result: int, what: str) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise SandboxError(f"{what}: {os.strerror(number)}")
+
+
+def _mount(
+    source: str, target: Path, kind: str | None = None, flags: int = 0, data: str | None = None
+) -> None:
+    _check(
+        _libc.mount(
+            source.encode(),
+            os.fsencode(target),
+            None if kind is None else kind.encode(),
+            ctypes.c_ulong(flags),
+            None if data is None else os.fsencode(data),
+        ),
+        f"mount on {target}",
+    )
+
+
+def bind(source: Path, target: Path) -> None:
+    """``source`` also appears at ``target``, which exists. SandboxError."""
+    _mount(str(source), target, flags=_MS_BIND | _MS_REC)
+
+
+# -- namespaces -----------------------------------------------------------------------------------
+
+
+def enter() -> bool:
+    """A mount namespace of our own; where root's rights are missing, in a user namespace in which
+    we have them. True if it took a user namespace.
+
+    SandboxError: the machine does not allow it.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    without_rights = uid != 0 or _libc.unshare(CLONE_NEWNS) != 0
+    if without_rights:
+        if _libc.unshare(CLONE_NEWUSER | CLONE_NEWNS):
+            raise SandboxError(
+                "namespaces are not allowed here: run it as root, or see"
+                " /proc/sys/user/max_user_namespaces and max_mnt_namespaces"
+            )
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    _mount("none", Path("/"), flags=_MS_REC | _MS_PRIVATE)
+    return without_rights
+
+
+def join(process: int, *, user: bool) -> None:
+    """Enter the namespaces of another process; ``user``: its user namespace as well."""
+    names = [("user", CLONE_NEWUSER)] * user + [("mnt", CLONE_NEWNS)]
+    descriptors = [
+        (os.open(f"/proc/{process}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), kind)
+        for name, kind in names
+    ]
+    folder = os.getcwd()
+    for descriptor, kind in descriptors:
+        _check(_libc.setns(descriptor, kind), "the namespace of the server")
+        os.close(descriptor)
+    os.chdir(folder)
+
+
+# -- places ---------------------------------------------------------------------------------------
+
+
+def prepare() -> None:
+    """The tmpfs for what we need ourselves, and the real /proc in it. SandboxError."""
+    if not DEBUG.is_dir():
+        raise SandboxError(f"{DEBUG} is missing: is sysfs mounted on /sys?")
+    _mount("modfs", DEBUG, "tmpfs", data="mode=755")
+    for folder in (_HOME, VIEWS, REAL_PROC, STATS):
+        folder.mkdir()
+    bind(Path("/proc"), REAL_PROC)
+
+
+def proc_has_modules() -> bool:
+    """Has the host's kernel a /proc/modules that ours can be put on?"""
+    return (REAL_PROC / "modules").exists()
+
+
+def place_views(stats: Path) -> None:
+    """Put the views, mounted by now, at the kernel's places. ``stats``: the folder with stats."""
+    bind(stats, STATS)
+    if not Path("/sys/module").is_dir():
+        raise SandboxError("/sys/module is missing: is sysfs mounted on /sys?")
+    bind(VIEWS / "module", Path("/sys/module"))
+    if proc_has_modules():
+        bind(VIEWS / "proc/modules", Path("/proc/modules"))
+    else:
+        bind(VIEWS / "proc", Path("/proc"))
+
+
+def place_tree(root: Path, release: str) -> None:
+    """The module tree at /lib/modules/RELEASE. What programs write there (depmod does) stays in
+    the namespace. SandboxError."""
+    target = Path("/lib/modules", release)
+    if not target.is_dir():
+        _make_folder(target)
+    _overlay(root.resolve(), target, "tree")
+
+
+def _make_folder(target: Path) -> None:
+    """A folder that the host lacks, in an overlay over the nearest one that it has."""
+    exists = next(parent for parent in target.parents if parent.is_dir()).resolve()
+    _overlay(exists, exists, "lib")
+    target.mkdir(parents=True)
+    _mount("modfs", exists, flags=_MS_REMOUNT | _MS_RDONLY)  # what is written there would be lost
+
+
+def _overlay(lower: Path, target: Path, name: str) -> None:
+    upper, work = _HOME / f"{name}.upper", _HOME / f"{name}.work"
+    upper.mkdir()
+    work.mkdir()
+    upper.chmod(0o755)
+    data = f"lowerdir={_escaped(lower)},upperdir={upper},workdir={work}"
+    _mount("modfs", target, "overlay", data=data)
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")

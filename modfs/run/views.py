@@ -1,0 +1,246 @@
+"""What programs under ``modfs run`` see of their kernel: one file system, bound to its places.
+
+debug     /sys/kernel/debug/modules   (modfs.filesystem)
+module    /sys/module                 the modules that are loaded
+proc      /proc/modules; or all of /proc in links, where the host's kernel has no such file
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from modfs.fuse.server import DIRECTORY, Attributes
+from modfs.mount.control_file import TextFile
+from modfs.mount.directory import ModulesDirectory
+
+_FILE = Attributes(stat.S_IFREG | 0o444)
+_LINK = Attributes(stat.S_IFLNK | 0o777)
+
+
+class Opened(Protocol):
+    """An open file (modfs.filesystem.Report and ControlFile)."""
+
+    def read(self, size: int, offset: int) -> bytes: ...
+
+    def write(self, data: bytes) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class View(Protocol):
+    """One subtree. Paths start with "/"; OSError: ENOENT and the like."""
+
+    def getattr(self, path: bytes) -> Attributes: ...
+
+    def readlink(self, path: bytes) -> bytes: ...
+
+    def names(self, path: bytes) -> Iterable[bytes]: ...
+
+    def open_file(self, path: bytes) -> Opened: ...
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+class DebugView:
+    """The files of a ModulesDirectory."""
+
+    def __init__(self, files: ModulesDirectory) -> None:
+        self._files = files
+        self.getattr = files.getattr
+        self.readlink = files.readlink
+        self.open_file = files.open_file
+
+    def names(self, path: bytes) -> Iterable[bytes]:
+        return self._files.readdir(self._files.opendir(path))
+
+
+class SysModuleView:
+    """/sys/module: a folder for each module, and the compression that the kernel knows."""
+
+    def __init__(
+        self,
+        names: Callable[[], Iterable[str]],
+        files: Callable[[str], dict[str, str]],
+        compression: str,
+    ) -> None:
+        """``names`` of all; ``files`` of one, with their texts, empty if it is not there."""
+        self._module_names = names
+        self._module_files = files
+        self._compression = b"" if compression == "none" else f"{compression}\n".encode()
+
+    def _file(self, path: bytes) -> str | None:
+        """The text of one file, None where there is none."""
+        if path == b"/compression":
+            return self._compression.decode() or None
+        name, _, file = path[1:].decode("utf-8", "replace").partition("/")
+        return self._module_files(name).get(file)
+
+    def _names(self, path: bytes) -> set[str] | None:
+        """What is in a directory, None if it is none."""
+        if path == b"/":
+            return {*self._module_names(), *(["compression"] if self._compression else [])}
+        name, _, folder = path[1:].decode("utf-8", "replace").partition("/")
+        files = self._module_files(name)
+        if not files:
+            return None
+        if not folder:
+            return {file.partition("/")[0] for file in files} | {"holders", "sections"}
+        if folder not in ("holders", "sections", "parameters"):
+            return None
+        inside = {
+            file.removeprefix(f"{folder}/") for file in files if file.startswith(f"{folder}/")
+        }
+        return inside if inside or folder != "parameters" else None
+
+    def getattr(self, path: bytes) -> Attributes:
+        if self._names(path) is not None:
+            return DIRECTORY
+        if self._file(path) is None:
+            raise _error(errno.ENOENT)
+        return _LINK if b"/holders/" in path else _FILE
+
+    def readlink(self, path: bytes) -> bytes:
+        if b"/holders/" not in path:
+            raise _error(errno.EINVAL)
+        return b"../../" + path.rpartition(b"/")[2]
+
+    def names(self, path: bytes) -> Iterable[bytes]:
+        return [name.encode() for name in sorted(self._names(path) or ())]
+
+    def open_file(self, path: bytes) -> Opened:
+        text = self._file(path)
+        if text is None:
+            raise _error(errno.ENOENT)
+        return TextFile(lambda: text)
+
+
+class ProcView:
+    """Files of our own, and links to everything else in the real /proc, which is mounted elsewhere.
+
+    Links such as ``self`` still mean whoever follows them: the real procfs answers for them.
+    """
+
+    def __init__(self, files: dict[str, Callable[[], str]], real: str | None) -> None:
+        """``files`` by path, such as "modules" or "sys/kernel/modprobe"; ``real``: the folder
+        with the real procfs, None to have only the files."""
+        self._files = {b"/" + path.encode(): compose for path, compose in files.items()}
+        self._real = None if real is None else os.fsencode(real)
+        self._folders = {b"/"}
+        for path in self._files:
+            while path := path.rpartition(b"/")[0]:
+                self._folders.add(path)
+
+    def getattr(self, path: bytes) -> Attributes:
+        if path in self._folders:
+            return DIRECTORY
+        if path in self._files:
+            return _FILE
+        if self._real is None or not os.path.lexists(self._real + path):
+            raise _error(errno.ENOENT)
+        return _LINK
+
+    def readlink(self, path: bytes) -> bytes:
+        if self.getattr(path) is not _LINK or self._real is None:
+            raise _error(errno.EINVAL)
+        return self._real + path
+
+    def names(self, path: bytes) -> Iterable[bytes]:
+        own = (name.rpartition(b"/") for name in (*self._files, *self._folders))
+        found = {name for folder, _, name in own if name and (folder or b"/") == path}
+        if self._real is not None:
+            found.update(os.listdir(self._real + path))
+        return found
+
+    def open_file(self, path: bytes) -> Opened:
+        if path not in self._files:
+            raise _error(errno.ENOENT)
+        return TextFile(self._files[path])
+
+
+class Views:
+    """All subtrees as one file system (modfs.fuse.FileSystem)."""
+
+    def __init__(self, views: dict[str, View]) -> None:
+        self.uid, self.gid = os.geteuid(), os.getegid()
+        self.when_mounted: Callable[[], None] = lambda: None
+        self._views = {name.encode(): view for name, view in views.items()}
+        self._numbers = itertools.count(1)
+        self._opened: dict[int, Opened] = {}
+        self._folders: dict[int, tuple[View, bytes]] = {}
+
+    def mounted(self) -> None:
+        """Called once the file system answers."""
+        self.when_mounted()
+
+    def _find(self, path: bytes) -> tuple[View, bytes]:
+        name, _, rest = path[1:].partition(b"/")
+        view = self._views.get(name)
+        if view is None:
+            raise _error(errno.ENOENT)
+        return view, b"/" + rest
+
+    def getattr(self, path: bytes) -> Attributes:
+        """OSError: ENOENT."""
+        if path == b"/":
+            return DIRECTORY
+        view, rest = self._find(path)
+        return view.getattr(rest)
+
+    def readlink(self, path: bytes) -> bytes:
+        """OSError: ENOENT, EINVAL."""
+        view, rest = self._find(path)
+        return view.readlink(rest)
+
+    def opendir(self, path: bytes) -> int:
+        """OSError: ENOENT, ENOTDIR."""
+        if path == b"/":
+            return 0
+        view, rest = self._find(path)
+        if not stat.S_ISDIR(view.getattr(rest).mode):
+            raise _error(errno.ENOTDIR)
+        number = next(self._numbers)
+        self._folders[number] = (view, rest)
+        return number
+
+    def readdir(self, directory: int) -> Iterable[bytes]:
+        """Names in an open directory."""
+        if not directory:
+            return list(self._views)
+        view, rest = self._folders[directory]
+        return view.names(rest)
+
+    def releasedir(self, directory: int) -> None:
+        """The directory is closed."""
+        self._folders.pop(directory, None)
+
+    def open(self, path: bytes, flags: int) -> int:
+        """A handle. OSError: ENOENT."""
+        view, rest = self._find(path)
+        number = next(self._numbers)
+        self._opened[number] = view.open_file(rest)
+        return number
+
+    def read(self, handle: int, size: int, offset: int) -> bytes:
+        """Part of an open file."""
+        return self._opened[handle].read(size, offset)
+
+    def write(self, handle: int, data: bytes) -> int:
+        """OSError: EBADF, or a request's errno."""
+        return self._opened[handle].write(data)
+
+    def flush(self, handle: int) -> None:
+        """OSError: the errno of an unfinished request."""
+        self._opened[handle].flush()
+
+    def release(self, handle: int) -> None:
+        """The last descriptor is closed."""
+        self._opened.pop(handle).release()

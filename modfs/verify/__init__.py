@@ -1,0 +1,1 @@
+"""Recordings of booted kernels, replayed and compared."""

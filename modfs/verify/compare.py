@@ -1,0 +1,220 @@
+"""Replay recordings of booted kernels and tell every step that answers differently.
+
+Each transcript runs on a fresh engine, either by calling it or through a real mount: requests by
+its control file, texts by reading its files. What a mount cannot express (a bare descriptor, an
+address that is not mapped, a file opened for writing) and what it does not show (/proc, /sys) goes
+to the engine behind it and is counted apart.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from loader.config import BuiltFor, Config
+from loader.engine.init_routines import InitRoutines
+from loader.engine.threads import LiveKernel
+from loader.release import release
+from modfs.verify.answerers import AssumedKeyring, Direct
+from modfs.verify.corpus import Corpus
+from modfs.verify.transcript import Call, Cat, Transcript, counted
+
+# -- two ways to ask ------------------------------------------------------------------------------
+
+
+class Answerer(Protocol):
+    """Who answers the steps."""
+
+    def call(self, call: Call, path: Path | None) -> str | None: ...
+
+    def cat(self, path: str) -> str | None: ...
+
+
+# -- comparing ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Report:
+    """How one transcript compares."""
+
+    transcript: Transcript
+    agreed: int = 0
+    differences: list[str] = field(default_factory=list)
+    by_sums: int = 0
+    need_key: int = 0
+    past_the_mount: int = 0
+
+    @property
+    def steps(self) -> int:
+        """All steps of the transcript."""
+        return len(self.transcript.steps)
+
+
+def compare_steps(
+    transcript: Transcript, kernel: Answerer, engine: Direct, corpus: Corpus
+) -> Report:
+    """Ask ``kernel`` each step; what it cannot be asked goes to ``engine``."""
+    report = Report(transcript)
+    timing_decides = False
+    for number, step in enumerate(transcript.steps, 1):
+        if isinstance(step, Cat):
+            text = kernel.cat(step.path)
+            if text is None and kernel is not engine:
+                report.past_the_mount += 1
+                text = engine.cat(step.path)
+            difference = _compare_text(step, text, timing_decides, report)
+        else:
+            timing_decides |= _timing_decides(step, engine.live)
+            difference = _compare_call(step, kernel, engine, corpus, report)
+        if difference is None:
+            report.agreed += 1
+        elif difference:
+            report.differences.append(f"step {number}, {step}: {difference}")
+    return report
+
+
+def _timing_decides(step: Call, live: LiveKernel) -> bool:
+    """Simultaneous calls divide between Becoming and Load by chance, where both can happen."""
+    release = live.config.release
+    return step.threads > 1 and release.early_check and not release.idempotent
+
+
+def _compare_call(
+    step: Call, kernel: Answerer, engine: Direct, corpus: Corpus, report: Report
+) -> str | None:
+    """None: agrees. Empty: not compared. Else what differs."""
+    keyring = engine.live.config.keyring
+    assumed = keyring if isinstance(keyring, AssumedKeyring) else None
+    if assumed:
+        assumed.asked.clear()
+        assumed.rejects[0] = "EKEYREJECTED" in step.results
+    before = engine.live.snapshot()
+    results = _results(step, kernel, engine, corpus, report)
+    after = engine.live.snapshot()
+    if assumed and assumed.asked and assumed.rejects[0]:
+        report.need_key += 1
+        return ""
+    problems = []
+    if results != step.results:
+        problems.append(f"{counted(results)} instead of {step.expected}")
+    deltas = (
+        after.total_mod_size - before.total_mod_size,
+        after.total_text_size - before.total_text_size,
+    )
+    if step.deltas is not None and deltas != step.deltas:
+        problems.append(f"sizes grew by {deltas} instead of {step.deltas} bytes")
+    return "; ".join(problems) or None
+
+
+def _results(
+    step: Call, kernel: Answerer, engine: Direct, corpus: Corpus, report: Report
+) -> dict[str, int]:
+    if not step.threads:
+        path = None if step.file is None else corpus.path(step.file)
+        result = kernel.call(step, path)
+        if result is None:
+            report.past_the_mount += 1
+            result = engine.call(step, path)
+        return {result: 1}
+    paths = [corpus.path(name) for name in step.files]
+    results: Counter[str] = Counter()
+    barrier = threading.Barrier(step.threads)
+
+    def run(path: Path) -> None:
+        barrier.wait()
+        result = kernel.call(step, path) or engine.call(step, path)
+        results.update((result,))  # one bytecode of C: safe among threads
+
+    threads = [
+        threading.Thread(target=run, args=(paths[index % len(paths)],))
+        for index in range(step.threads)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return dict(results)
+
+
+def _compare_text(step: Cat, text: str | None, timing_decides: bool, report: Report) -> str | None:
+    if text == step.text:
+        return None
+    if text is None:
+        return "there is no such file"
+    if timing_decides:
+        ours, theirs = sums(step.path, text), sums(step.path, step.text)
+        if ours is not None and ours == theirs:
+            report.by_sums += 1
+            return None
+    lines = difflib.unified_diff(
+        step.text.splitlines(), text.splitlines(), "recorded", "here", lineterm=""
+    )
+    return "\n" + "\n".join(f"    {line}" for line in lines)
+
+
+_SPLIT_FILES = frozenset(
+    ("failed_becoming", "failed_load_modules", "invalid_becoming_bytes", "invalid_mod_bytes")
+)
+
+_SPLIT_LABELS = ("Mods failed on becoming", "Mods failed on load")
+_SPLIT_BYTES = ("Failed becoming bytes", "Failed kmod bytes")
+_DERIVED = ("Virtual mem wasted bytes", "Avg fail becoming bytes", "Average fail load bytes")
+
+
+def sums(path: str, text: str) -> object:
+    """What is left of a text when chance divides duplicates between Becoming and Load.
+
+    The failures of both kinds together; the bytes of the files, which a load counts twice; the
+    reasons only by their number. None: nothing is left of this file.
+    """
+    if path in _SPLIT_FILES:
+        return path
+    if path != "stats":
+        return None
+    fields = [line.split("\t") for line in text.splitlines()]
+    values = {row[0].strip(): row[1] for row in fields if len(row) == 2}
+    failures = sum(int(values.get(label, 0)) for label in _SPLIT_LABELS)
+    becoming, load = (int(values.get(label, 0)) for label in _SPLIT_BYTES)
+    rest = {
+        label: value
+        for label, value in values.items()
+        if label not in (*_SPLIT_LABELS, *_SPLIT_BYTES, *_DERIVED)
+    }
+    rows = [tuple(row[:2]) for row in fields if len(row) == 3]
+    return failures, 2 * becoming + load, rest, rows
+
+
+def verify(
+    transcript: Transcript,
+    corpus: Corpus,
+    config: Config,
+    environment: InitRoutines | None = None,
+    through_mount: Callable[[LiveKernel], AbstractContextManager[Answerer]] | None = None,
+) -> Report:
+    """Replay one transcript on a fresh engine of this ``config``, built as its modules say."""
+    if config.built_for == BuiltFor():
+        config = replace(config, built_for=corpus.built_for)
+    if config.keyring is None:
+        config = replace(config, keyring=AssumedKeyring())
+    live = LiveKernel(config, tree=corpus.tree, environment=environment)
+    live.kernel.exporter = corpus.exporter
+    engine = Direct(live)
+    if through_mount is None:
+        return compare_steps(transcript, engine, engine, corpus)
+    with through_mount(live) as kernel:
+        return compare_steps(transcript, kernel, engine, corpus)
+
+
+def settings(transcript: Transcript, config: Config) -> Config:
+    """``config`` with the release, features and compression that the header names."""
+    return replace(
+        config,
+        release=release(transcript.release, transcript.without),
+        compression=transcript.compression or config.compression,
+    )
