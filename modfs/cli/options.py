@@ -65,7 +65,11 @@ class EngineOptions:
         """How init routines behave."""
         from loader.engine.init_routines import InitRoutines
 
-        return InitRoutines.load(self.environment) if self.environment else InitRoutines()
+        if self.environment is None:
+            return InitRoutines()
+        from loader.engine.init_routines_file import read_init_routines
+
+        return read_init_routines(self.environment)
 
     def live(self) -> LiveKernel:
         """An engine on threads. click.UsageError: an option that cannot be followed."""
