@@ -192,7 +192,7 @@ def _text(content: bytes | str, source: str) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise _error(source, line, (), "not text: it is not UTF-8") from None
     if not text.strip():
-        raise _error(source, 0, (), "empty")
+        raise _error(source, 1, (), "empty")
     return text
 
 
@@ -259,7 +259,9 @@ def shown_path(path: Path) -> str:
 def _explained(error: msgspec.ValidationError, value: Any, kind: Any) -> tuple[Path, str]:
     """The path and the problem of what msgspec found."""
     message = str(error)
-    place = _PLACE.search(message)
+    # A key may look like the place that a message ends with; of the outermost table it has none.
+    is_outermost = isinstance(value, dict) and any(message == f"{_UNKNOWN}{key}`" for key in value)
+    place = None if is_outermost else _PLACE.search(message)
     path = _path(place[1] if place else "", message, value, kind)
     cause = error.__cause__
     if isinstance(cause, ValueError):
@@ -364,8 +366,8 @@ _WANTED: dict[type, Callable[[Any], str]] = {
     inspect.LiteralType: lambda kind: f"one of {', '.join(map(str, kind.values))}",
     inspect.ListType: lambda kind: f"a list [...] (each: {_wanted(kind.item_type)})",
     inspect.VarTupleType: lambda kind: f"a list [...] (each: {_wanted(kind.item_type)})",
-    inspect.DictType: lambda kind: "a table {...}",
-    inspect.StructType: lambda kind: "a table {...}",
+    inspect.DictType: lambda kind: "a table or object {...}",
+    inspect.StructType: lambda kind: "a table or object {...}",
     inspect.CustomType: lambda kind: str(kind.cls.wanted),
     inspect.UnionType: lambda kind: " or ".join(map(_wanted, kind.types)),
     inspect.Metadata: lambda kind: _wanted(kind.type),
@@ -414,6 +416,7 @@ Given = Union[T, UnsetType]  # noqa: UP007 - with | it would be no type to mypy
 """A field that need not be there: UNSET then."""
 Count = Annotated[int, Meta(ge=0, le=MANY)]
 Positive = Annotated[int, Meta(ge=1, le=MANY)]
+Flags = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
 def about(text: str, **more: Any) -> Meta:

@@ -6,6 +6,7 @@ name a str, as for all who use them afterwards.
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
 from loader import packings
@@ -25,6 +26,8 @@ from loader.words import (
 )
 
 Schema = dict[str, Any]
+ERRNOS = sorted(name for name in dir(errno) if name.startswith("E"))
+"""Names of errnos; some numbers have two, as EAGAIN."""
 
 
 def _number_or_text(examples: list[Any]) -> Schema:

@@ -16,13 +16,11 @@ from msgspec import UNSET
 from loader.documents import Count, Given, Table, about, by_name, given, read_json, schema
 from loader.engine.init_routines import InitRoutine, InitRoutines
 from loader.errors import UserError
-from loader.kinds import ModuleName, Seconds
+from loader.kinds import ERRNOS, ModuleName, Seconds
 from loader.words import canonical, did_you_mean, shown
 
 _LEAST = -4095  # -MAX_ERRNO (include/linux/err.h)
 _MOST = 2**31 - 1
-# All names: some numbers have two, as EAGAIN.
-_ERRNOS = sorted(name for name in dir(errno) if name.startswith("E"))
 
 
 class Returned(int):
@@ -32,15 +30,15 @@ class Returned(int):
     schema: ClassVar[dict[str, Any]] = {
         "anyOf": [
             {"type": "integer", "minimum": _LEAST, "maximum": _MOST},
-            {"enum": _ERRNOS},
+            {"enum": ERRNOS},
         ]
     }
 
     @classmethod
     def read(cls, value: object) -> Returned:
         if isinstance(value, str):
-            if value not in _ERRNOS:
-                raise UserError(f"{shown(value)} is no errno{did_you_mean(value, _ERRNOS)}")
+            if value not in ERRNOS:
+                raise UserError(f"{shown(value)} is no errno{did_you_mean(value, ERRNOS)}")
             return cls(-getattr(errno, value))
         if not isinstance(value, int) or isinstance(value, bool) or not _LEAST <= value <= _MOST:
             raise UserError(f"{cls.wanted} is needed, not {shown(value)}")

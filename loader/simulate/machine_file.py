@@ -173,8 +173,8 @@ class MachineTable(Table):
     )
     compression: Given[Annotated[Compression, about("Of the module files.")]] = UNSET
     module_space: Given[Annotated[Size, about("Loads that pass it fail with ENOMEM.")]] = UNSET
-    storage: Given[StorageTable] = UNSET
-    userspace: Given[UserspaceTable] = UNSET
+    storage: Given[Annotated[StorageTable, about("Where module files come from.")]] = UNSET
+    userspace: Given[Annotated[UserspaceTable, about("How udev loads modules.")]] = UNSET
     costs: Given[Annotated[CostsTable, about("Instead of those of a guest, or of a server.")]] = (
         UNSET
     )

@@ -70,7 +70,7 @@ class ParameterTable(Table):
     type: Given[Annotated[str, about('As modinfo shows it: int, charp, "array of uint", ...')]] = (
         UNSET
     )
-    description: Given[str] = UNSET
+    description: Given[Annotated[str, about("As modinfo shows it.")]] = UNSET
     mode: Given[
         Annotated[
             int, about("Of its file in /sys/module/NAME/parameters; 0: none.", ge=0, le=0o777)
