@@ -73,7 +73,7 @@ class EngineOptions:
 
         try:
             tree = self.tree()
-            return LiveKernel(self.config(tree), tree=tree, environment=self.init_routines())
+            return LiveKernel(self.config(tree), tree=tree, init_routines=self.init_routines())
         except (ValueError, OSError) as error:
             raise click.UsageError(str(error)) from None
 
