@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from loader.release import CHANGES, FEATURES, RELEASES, Release, release
@@ -9,8 +11,14 @@ from loader.release import CHANGES, FEATURES, RELEASES, Release, release
 
 def test_each_change_is_a_field() -> None:
     fields = set(Release.__dataclass_fields__) - {"name"}
-    assert {field for _, field, _ in CHANGES} == fields
+    assert {change.field for change in CHANGES} == fields
     assert set(FEATURES.values()) <= fields
+
+
+def test_each_change_is_of_a_release_and_cites_its_commit() -> None:
+    for change in CHANGES:
+        assert change.release in RELEASES
+        assert re.fullmatch("(?:[0-9a-f]{12})?", change.commit), change
 
 
 @pytest.mark.parametrize(
