@@ -42,6 +42,7 @@ RELEASES: tuple[str, ...] = (
     "6.13",
     "6.14",
     "6.15",
+    "6.16",
     "6.18",
     "7.1",
 )
@@ -104,7 +105,7 @@ CHANGES: tuple[Change, ...] = (
         "zstd 1.5.7 accepts Huffman streams that do not end exactly",
     ),
     Change(
-        "6.18",
+        "6.16",
         "static_call_sites_ro",
         "60b57b9cb002",
         ".static_call_sites is read-only after init",
