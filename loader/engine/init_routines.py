@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from loader.engine.state import InitResult
+from loader.engine.module import InitResult
 from loader.words import canonical
 
 
@@ -46,7 +46,7 @@ class InitRoutines:
     def __init__(self, routines: Mapping[str, InitRoutine] | None = None) -> None:
         self._routines = {canonical(name): one for name, one in (routines or {}).items()}
 
-    def init(self, name: str) -> InitRoutine:
+    def of(self, name: str) -> InitRoutine:
         """The init routine of module ``name``."""
         return self._routines.get(name, _DEFAULT)
 

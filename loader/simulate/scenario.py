@@ -23,6 +23,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET
 
+from loader.calls import DeleteModule, FinitModule
 from loader.config import PAGE_SIZE, Config
 from loader.documents import (
     Document,
@@ -48,7 +49,7 @@ from loader.synthesize.spec import ModuleSpec
 from loader.words import canonical
 
 # Kinds of steps by the name that a scenario's first line has for them.
-_STEPS: Mapping[str, type] = {
+STEPS: Mapping[str, type] = {
     "read": sequence.Read,
     "decompress": sequence.Decompress,
     "check": sequence.Check,
@@ -59,17 +60,15 @@ _STEPS: Mapping[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class TimedCall:
-    """One system call: ``actor`` makes it at ``at`` seconds, or when its last one has ended.
+    """One call: ``actor`` makes it at ``at`` seconds, or when its last one has ended.
 
-    Exactly one of ``load`` (a described module or a path) and ``unload`` is not empty.
+    The file of a FinitModule is the name of a described module, or a path from the scenario's
+    folder.
     """
 
     at: float
     actor: str
-    load: str = ""
-    unload: str = ""
-    params: str = ""
-    flags: int = 0
+    call: FinitModule | DeleteModule
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class Scenario:
     steps: Mapping[str, float] = field(default_factory=dict)
     modules: Mapping[str, ModuleSpec] = field(default_factory=dict)
     inits: Mapping[str, float] = field(default_factory=dict)
-    requests: tuple[TimedCall, ...] = ()
+    calls: tuple[TimedCall, ...] = ()
 
     @classmethod
     def read(cls, path: Path | str) -> Scenario:
@@ -96,15 +95,15 @@ class Scenario:
         return Config(release=release(self.kernel, self.without), compression=self.compression)
 
     @property
-    def environment(self) -> InitRoutines:
+    def init_routines(self) -> InitRoutines:
         """The init routines of its modules."""
         return InitRoutines({name: InitRoutine(seconds=s) for name, s in self.inits.items()})
 
     def by_actor(self) -> dict[str, list[TimedCall]]:
-        """The requests of each actor, in their order."""
+        """The calls of each actor, in their order."""
         actors: dict[str, list[TimedCall]] = {}
-        for request in self.requests:
-            actors.setdefault(request.actor, []).append(request)
+        for timed in self.calls:
+            actors.setdefault(timed.actor, []).append(timed)
         return actors
 
     def write_modules(self, folder: Path) -> dict[str, Path]:
@@ -115,9 +114,14 @@ class Scenario:
             paths[name].write_bytes(build_module(spec))
         return paths
 
-    def file(self, what: str, made: Mapping[str, Path]) -> Path:
-        """The file that a request to load ``what`` means, if ``made`` are the described modules."""
-        return made.get(what) or self.folder / what
+    def real(
+        self, call: FinitModule | DeleteModule, made: Mapping[str, Path]
+    ) -> FinitModule | DeleteModule:
+        """``call`` on real files, if ``made`` are the described modules."""
+        if isinstance(call, DeleteModule):
+            return call
+        path = made.get(str(call.file)) or self.folder / str(call.file)
+        return call._replace(file=str(path.absolute()))
 
 
 # -- the format -----------------------------------------------------------------------------------
@@ -197,20 +201,20 @@ def _scenario(lines: Iterable[Document], folder: Path, source: str = "") -> Scen
     head: dict[str, Any] = {}
     modules: dict[str, ModuleSpec] = {}
     inits: dict[str, float] = {}
-    requests: list[TimedCall] = []
+    calls: list[TimedCall] = []
     for line in lines:
         made = line.read(_kind(line), _MEANINGS[_kind(line)])
         if isinstance(made, dict):
             head |= made
         elif isinstance(made, list):
-            requests += made
+            calls += made
         else:
             modules[made[0].module_name], inits[made[0].module_name] = made
-    if not requests:
+    if not calls:
         raise UserError(f"{source or 'the scenario'}: there is no request in it")
-    requests = [_of_described(request, modules) for request in requests]
-    requests.sort(key=lambda request: request.at)
-    return Scenario(folder, **head, modules=modules, inits=inits, requests=tuple(requests))
+    calls = [_of_described(timed, modules) for timed in calls]
+    calls.sort(key=lambda timed: timed.at)
+    return Scenario(folder, **head, modules=modules, inits=inits, calls=tuple(calls))
 
 
 def _head(table: KernelTable) -> dict[str, Any]:
@@ -230,28 +234,35 @@ def _module(table: ModuleTable) -> tuple[ModuleSpec, float]:
     return spec, values.get("init", 0.0)
 
 
-def _requests(table: RequestTable) -> list[TimedCall]:
+def _timed_calls(table: RequestTable) -> list[TimedCall]:
     values = given(table)
-    times, every = values.pop("times", None), values.pop("every", 0.0)
-    if bool(values.get("load")) == bool(values.get("unload")):
+    load, unload = values.get("load", ""), values.get("unload", "")
+    times, every = values.get("times"), values.get("every", 0.0)
+    if bool(load) == bool(unload):
         raise Mistake("a request either loads or unloads")
-    request = TimedCall(**values)
+    call: FinitModule | DeleteModule = DeleteModule(unload)
+    if load:
+        call = FinitModule(load, table.params, table.flags)
+    timed = TimedCall(table.at, table.actor, call)
     if times is None:
-        return [request]
+        return [timed]
     return [
-        replace(request, at=request.at + index * every, actor=f"{request.actor}-{index + 1}")
+        replace(timed, at=timed.at + index * every, actor=f"{timed.actor}-{index + 1}")
         for index in range(times)
     ]
 
 
-def _of_described(request: TimedCall, modules: Mapping[str, ModuleSpec]) -> TimedCall:
-    """The request by the module's own name, if it loads one that is described."""
-    name = canonical(request.load)
-    return replace(request, load=name) if name in modules else request
+def _of_described(timed: TimedCall, modules: Mapping[str, ModuleSpec]) -> TimedCall:
+    """The call by the module's own name, if it loads one that is described."""
+    if isinstance(timed.call, FinitModule):
+        name = canonical(str(timed.call.file))
+        if name in modules:
+            return replace(timed, call=timed.call._replace(file=name))
+    return timed
 
 
 _MEANINGS: Mapping[type[Table], Callable[[Any], Any]] = {
     KernelTable: _head,
     ModuleTable: _module,
-    RequestTable: _requests,
+    RequestTable: _timed_calls,
 }

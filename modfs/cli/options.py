@@ -77,17 +77,19 @@ class EngineOptions:
 
         try:
             tree = self.tree()
-            return LiveKernel(self.config(tree), tree=tree, environment=self.init_routines())
+            return LiveKernel(self.config(tree), tree=tree, init_routines=self.init_routines())
         except (ValueError, OSError) as error:
             raise click.UsageError(str(error)) from None
 
     def check(self) -> None:
-        """What can be said without reading anything. click.UsageError."""
+        """What can be said before there is an engine. click.UsageError."""
         from loader.release import release
 
         try:
             release(self.kernel, self.without)
-        except ValueError as error:
+            if self.environment is not None:
+                self.init_routines()
+        except (ValueError, OSError) as error:
             raise click.UsageError(str(error)) from None
 
     @classmethod

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta
 
+from loader.calls import Call, DeleteModule, FinitModule, InitModule
 from loader.documents import (
     Count,
     Document,
@@ -39,7 +40,7 @@ from loader.words import did_you_mean, shown
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallStep:
     """A system call. ``file`` None: see ``fd`` (a bare descriptor) or an unmapped address.
 
     ``results``: how often each result came; one call has one. ``deltas``: what it added to
@@ -58,6 +59,17 @@ class Call:
     threads: int = 0
     files: tuple[str, ...] = ()
     deltas: tuple[int, int] | None = None
+
+    def on(self, path: Path | None) -> Call:
+        """The call itself; ``path`` is where its file is, None if it has none."""
+        if self.op == "delete_module":
+            return DeleteModule(self.name, self.flags)
+        place = None if path is None else str(path)
+        if self.op == "init_module":
+            return InitModule(place, self.params, self.length)
+        if place is None:
+            return FinitModule(-1 if self.fd is None else self.fd, self.params, self.flags)
+        return FinitModule(place, self.params, self.flags, getattr(os, self.access))
 
     @property
     def expected(self) -> str:
@@ -89,7 +101,7 @@ class Cat:
         return f"cat {self.path}"
 
 
-Step = Call | Cat
+Step = CallStep | Cat
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +242,7 @@ def _step(table: CallTable | CatTable) -> Step:
         raise Mistake("there is neither file nor fd")
     if table.op == "delete_module" and not table.name:
         raise Mistake("there is no name")
-    return Call(
+    return CallStep(
         op=table.op,
         file=table.file,
         results=_results(table),

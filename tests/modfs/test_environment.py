@@ -26,13 +26,13 @@ def test_names_may_have_a_dash(tmp_path: Path) -> None:
     )
     routines = read_init_routines(written(tmp_path, text))
     expected = InitRoutine(returns=-5, unless_loaded=("a_b",), holds=("c_d",))
-    assert routines.init("crc32c_intel") == expected
+    assert routines.of("crc32c_intel") == expected
 
 
 @pytest.mark.parametrize("text", ['"2"', '"2 s"', '"2000 ms"', "2", "2.0"])
 def test_seconds(tmp_path: Path, text: str) -> None:
     path = written(tmp_path, f'{{"init": {{"m": {{"seconds": {text}}}}}}}')
-    assert read_init_routines(path).init("m").seconds == 2.0
+    assert read_init_routines(path).of("m").seconds == 2.0
 
 
 MISTAKES = [
