@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from loader.config import Config
+from loader.errors import UserError
 from loader.image.module_image import read_image
 from loader.packings import read_module
-from loader.simulate.machine import DescribedModule, Devices, Machine, MachineError
+from loader.simulate.machine import DescribedModule, Devices, Machine
 from loader.tree.tree import Tree
 from loader.words import module_name
 
@@ -17,7 +18,7 @@ def from_tree(made: Machine, root: Path) -> Machine:
     """``made`` with the modules that it asks for and does not describe taken from a tree.
 
     ``root``: a /lib/modules/RELEASE folder. What devices ask for may be modaliases then, which the
-    tree resolves. OSError: no tree, or a file cannot be read. MachineError: the tree has no such
+    tree resolves. OSError: no tree, or a file cannot be read. UserError: the tree has no such
     module, or the kernel would not take its file.
     """
     tree = Tree.open(root)
@@ -29,7 +30,7 @@ def from_tree(made: Machine, root: Path) -> Machine:
             return
         path = tree.path(name)
         if path is None:
-            raise MachineError(f"{root}: no module {name!r}")
+            raise UserError(f"{root}: no module {name!r}")
         needed = tuple(module_name(path) for path in tree.dependencies(name))
         modules[name] = _module_of(name, path, needed, config)
         for needs in needed:
@@ -42,7 +43,7 @@ def from_tree(made: Machine, root: Path) -> Machine:
         for name in names:
             add(name)
         if not names and ":" not in asked:
-            raise MachineError(f"{root}: no module {asked!r}")
+            raise UserError(f"{root}: no module {asked!r}")
         return names
 
     def of_tree(devices: Devices) -> Devices:
@@ -59,6 +60,6 @@ def from_tree(made: Machine, root: Path) -> Machine:
 def _module_of(name: str, path: Path, depends: tuple[str, ...], config: Config) -> DescribedModule:
     image = read_image(read_module(path), 0, config)
     if image.becoming_failure:
-        raise MachineError(f"{path}: the kernel would not take it: {image.becoming_failure}")
+        raise UserError(f"{path}: the kernel would not take it: {image.becoming_failure}")
     compressed = None if path.suffix == ".ko" else path.stat().st_size
     return DescribedModule(name, image.len, image.layout, compressed, depends)

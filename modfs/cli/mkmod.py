@@ -17,7 +17,7 @@ import click
 from loader.packings import SUFFIXES, compress, named
 from loader.synthesize.builder import build_module, layout_of
 from loader.synthesize.spec import ModuleSpec
-from loader.synthesize.spec_file import spec_from, specs_from_toml
+from loader.synthesize.spec_file import Specs, read_specs, spec_from, specs_from_toml
 from loader.synthesize.trees import demo_specs, write_tree
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -96,7 +96,7 @@ def command(
     """Make a kernel module, or a tree of them.
 
     OUTPUT is a module's file if it ends in .ko, .ko.zst, .ko.gz or .ko.xz, and otherwise a folder
-    for a tree (as /lib/modules/RELEASE) with depmod's indexes. SIZE is in bytes, or 16k, or 2M.
+    for a tree (as /lib/modules/RELEASE) with depmod's indexes. SIZE is in bytes, or 16k, or 20MB.
     The options but for the first three describe one module.
 
     \b
@@ -107,7 +107,7 @@ def command(
       modfs mkmod --from modules.toml --compress zst tree
 
     \b
-    modules.toml has a table for each module, with the fields of loader.synthesize.spec.ModuleSpec:
+    modules.toml has a table for each module (modfs schema modules tells of all fields):
       [[module]]
       name = "xfs"
       folder = "kernel/fs/xfs"
@@ -163,11 +163,10 @@ def _make_tree(
     _run_depmod(output)
 
 
-def _read(source: Path) -> tuple[list[ModuleSpec], list[ModuleSpec]]:
-    try:
-        return specs_from_toml(sys.stdin.read() if str(source) == "-" else source.read_text())
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+def _read(source: Path) -> Specs:
+    if str(source) == "-":
+        return specs_from_toml(sys.stdin.buffer.read(), "standard input")
+    return read_specs(source)
 
 
 def _one_of(source: Path) -> ModuleSpec:

@@ -65,7 +65,11 @@ class EngineOptions:
         """How init routines behave."""
         from loader.engine.init_routines import InitRoutines
 
-        return InitRoutines.load(self.environment) if self.environment else InitRoutines()
+        if self.environment is None:
+            return InitRoutines()
+        from loader.engine.init_routines_file import read_init_routines
+
+        return read_init_routines(self.environment)
 
     def live(self) -> LiveKernel:
         """An engine on threads. click.UsageError: an option that cannot be followed."""
@@ -78,12 +82,14 @@ class EngineOptions:
             raise click.UsageError(str(error)) from None
 
     def check(self) -> None:
-        """What can be said without reading anything. click.UsageError."""
+        """What can be said before there is an engine. click.UsageError."""
         from loader.release import release
 
         try:
             release(self.kernel, self.without)
-        except ValueError as error:
+            if self.environment is not None:
+                self.init_routines()
+        except (ValueError, OSError) as error:
             raise click.UsageError(str(error)) from None
 
     @classmethod

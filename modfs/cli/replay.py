@@ -11,7 +11,7 @@ import click
 
 from loader.calls import FinitModule
 from loader.simulate.replay import replay_virtual
-from loader.simulate.scenario import Scenario, ScenarioError, TimedCall
+from loader.simulate.scenario import Scenario, TimedCall
 from modfs.replay import replay_live, replay_mount
 from modfs.texts import stats
 
@@ -46,7 +46,7 @@ def command(
     """Run the requests of a scenario and print the stats text that the kernel then shows.
 
     FILE has a JSON object a line: which kernel, which modules, who asks for what when
-    (loader/simulate/scenario.py describes them). Without --live or --mount no real time passes,
+    (modfs schema scenario describes them). Without --live or --mount no real time passes,
     and the same scenario always gives the same text. In real time, how long the steps of a load
     take is the machine's matter, and with --mount the kernel and its init routines are the
     mount's.
@@ -60,8 +60,6 @@ def command(
         if kernel or without:
             scenario = replace(scenario, kernel=kernel or scenario.kernel, without=without)
             _ = scenario.config
-    except (ScenarioError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{file}: {error}") from None
     except (OSError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     try:

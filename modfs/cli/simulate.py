@@ -14,10 +14,12 @@ import click
 
 from loader import packings
 from loader.config import Config
+from loader.errors import UserError
 from loader.simulate.from_tree import from_tree
-from loader.simulate.machine import Machine, MachineError
-from loader.simulate.machine_file import parse_size, read_machine
+from loader.simulate.machine import Machine, check_names
+from loader.simulate.machine_file import read_machine
 from loader.simulate.udev import Outcome, boot, config_for
+from loader.words import parse_size
 from modfs.plot import FORMATS, PlotError, plot_wasted
 from modfs.texts import stats
 
@@ -95,7 +97,7 @@ def command(
 ) -> None:
     """Simulate the boot of a machine and print its stats, or a table for several.
 
-    MACHINE is a TOML file; loader/simulate/machine_file.py describes it, and examples/ has some.
+    MACHINE is a TOML file; modfs schema machine describes it, and examples/ has some.
     The table tells how many loads failed, the memory these wasted, the most that was held at one
     moment, how long handling all devices took, and how long all callers together waited in the
     kernel for others' loads. The same seed gives the same result.
@@ -103,17 +105,18 @@ def command(
     try:
         described = read_machine(machine)
         if module_space is not None:
-            described = replace(described, module_space=parse_size(module_space, "--module-space"))
+            described = replace(described, module_space=_size(module_space))
         runs = list(_runs(described, kernels, without, compression, _processors(cpus, plot)))
         if modules:
             runs = [replace(run, machine=from_tree(run.machine, modules)) for run in runs]
+        _check(machine, runs)
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
     try:
         done = list(_simulated(runs, seed))
         if plot:
             plot_wasted(_series(done), plot, f"{machine.stem}: modules loaded more than once")
-    except (MachineError, PlotError) as error:
+    except PlotError as error:
         print(f"modfs simulate: {error}", file=sys.stderr)
         sys.exit(1)
     if as_json:
@@ -125,6 +128,22 @@ def command(
 
 
 # -- what to simulate -----------------------------------------------------------------------------
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except UserError as error:
+        raise UserError(f"--module-space: {error}") from None
+
+
+def _check(file: Path, runs: Sequence[Run]) -> None:
+    """UserError: a machine asks for modules that nobody describes."""
+    try:
+        for run in runs[:1]:  # the others differ in no module
+            check_names(run.machine)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
 
 
 def _processors(cpus: str | None, plot: Path | None) -> Sequence[int | None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loader.config import Config
-from loader.engine.init_routines import InitRoutines
+from loader.engine.init_routines_file import read_init_routines
 from loader.keyring import Keyring
 from loader.release import FEATURES, RELEASES, release
 from modfs.verify.compare import Report, settings, verify
@@ -66,7 +66,7 @@ def command(
     """
     try:
         config = Config(keyring=Keyring.load(key) if key else None)
-        init = InitRoutines.load(environment) if environment else None
+        init = read_init_routines(environment) if environment else None
         reports = []
         with corpus(files, modules) as found:
             for path in transcripts:
