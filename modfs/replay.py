@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
+from loader.errors import UserError
 from loader.simulate.scenario import Scenario, TimedCall
 
 _ACTORS = 4096  # threads at once
@@ -23,7 +24,7 @@ Perform = Callable[[TimedCall, Path], None]
 def replay_live(scenario: Scenario) -> tuple[Snapshot, Answers]:
     """Replay with a fresh engine on threads: what it shows at the end, and the answers.
 
-    OSError: the described modules cannot be written. ValueError: too many actors.
+    OSError: the described modules cannot be written. UserError: too many actors.
     """
     live = LiveKernel(scenario.config, environment=scenario.environment)
 
@@ -41,7 +42,7 @@ def replay_mount(scenario: Scenario, mount: Path) -> tuple[str, Answers]:
     """Replay with the engine of a mount: its ``stats`` at the end, and the answers.
 
     What kernel it is, and how long its init routines take, is the mount's matter. OSError: the
-    described modules cannot be written, or this is no mount. ValueError: too many actors.
+    described modules cannot be written, or this is no mount. UserError: too many actors.
     """
     control = mount / "control"
     os.stat(control)  # no actor need start if it is not there
@@ -68,7 +69,8 @@ def _line(request: TimedCall, file: Path) -> str:
 def _run(scenario: Scenario, perform: Perform) -> Answers:
     actors = scenario.by_actor()
     if len(actors) > _ACTORS:
-        raise ValueError(f"{len(actors)} actors are too many for real time: at most {_ACTORS}")
+        problem = f"{len(actors)} actors are too many for real time: at most {_ACTORS}"
+        raise UserError(problem, status=1)
     answers: Answers = []
     with TemporaryDirectory(prefix="modfs-replay-") as folder:
         made = scenario.write_modules(Path(folder))

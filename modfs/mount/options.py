@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loader.errors import UserError
+
 # For mount(8) and /etc/fstab; they say nothing to a FUSE file system.
 _GENERIC = frozenset(
     (
@@ -14,8 +16,11 @@ _GENERIC = frozenset(
 )
 
 
-class MountError(Exception):
+class MountError(UserError):
     """It cannot be mounted or unmounted; the message says why, and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from loader.engine.threads import LiveKernel
+from loader.errors import UserError
 from modfs import texts
 from modfs.control.remote import Joined
 from modfs.fuse.server import LibfuseMissing, Server
@@ -46,8 +47,11 @@ _SYSCTLS = {
 }
 
 
-class RunError(Exception):
+class RunError(UserError):
     """The command cannot be run; the message says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=125)
 
 
 class Source(Protocol):

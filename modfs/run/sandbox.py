@@ -10,6 +10,8 @@ import ctypes
 import os
 from pathlib import Path
 
+from loader.errors import UserError
+
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
@@ -20,8 +22,11 @@ VIEWS = _HOME / "views"
 REAL_PROC = _HOME / "proc"
 
 
-class SandboxError(Exception):
+class SandboxError(UserError):
     """The namespace cannot be made; the message says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=125)
 
 
 def _check(result: int, what: str) -> None:

@@ -14,6 +14,8 @@ import platform
 import struct
 from typing import NamedTuple
 
+from loader.errors import UserError
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -63,8 +65,11 @@ _RESPONSE = struct.Struct("<QqiI")  # struct seccomp_notif_resp
 _EMPTY = bytes(_NOTIFICATION.size)
 
 
-class Unsupported(Exception):
+class Unsupported(UserError):
     """This machine or kernel cannot catch system calls; the message says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=125)
 
 
 def calls() -> dict[int, dict[int, str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import zstandard
 
 from loader.config import BuiltFor, Config
+from loader.errors import UserError
 from loader.image.built_for import learn_built_for
 from loader.image.module_image import read_image
 from loader.packings import read_module
@@ -23,7 +24,7 @@ _SAMPLE = 100  # modules of a tree that tell what it was built for
 _RECORDED_ROOT = "/t"  # where the recording machines kept their files
 
 
-class VerifyError(Exception):
+class VerifyError(UserError):
     """The replay cannot be done; the message says why in one line."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modfs.cli.mkmod import command
+from modfs import cli
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -18,10 +18,8 @@ def mkmod(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the verb: (exit code, standard output, standard error)."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            command.main([str(argument) for argument in arguments], "modfs mkmod")
-        code = ended.value.code
-        return (code if isinstance(code, int) else 1, *capsys.readouterr())
+        status = cli.run(["mkmod", *map(str, arguments)])
+        return (status, *capsys.readouterr())
 
     return run
 

@@ -115,3 +115,23 @@ def test_what_is_no_archive(environment: dict[str, str]) -> None:
     done = verify(environment, "--files", BASIC, BASIC)
     assert done.returncode == 2
     assert "neither a folder nor a tar.zst archive" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("recorded", "words", "status"),
+    [
+        ("no-early-check", (), 0),
+        ("no-early-check", ("--kernel", "6.12"), 1),
+        ("no-early-check", ("--kernel", "6.12 without idempotent, early-check"), 0),
+        ("no-early-check", ("--without", "early-check"), 0),
+        ("early-check", ("--without", "early-check"), 1),
+        ("linux-6.12", ("--without", "idempotent"), 1),
+        ("linux-6.12", ("--without", "early-check"), 1),
+    ],
+)
+def test_another_kernel_than_the_headers(
+    environment: dict[str, str], recorded: str, words: tuple[str, ...], status: int
+) -> None:
+    """--kernel replaces all that the header says, --without takes more away."""
+    race = DATA / "transcripts" / recorded / "race.jsonl"
+    assert verify(environment, *ALL, *words, race).returncode == status
