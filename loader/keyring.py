@@ -7,7 +7,6 @@ rest.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,11 +37,11 @@ class SignatureError(Exception):
 # -- keys -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Keyring:
     """The keys that the kernel trusts (.builtin_trusted_keys): X.509 certificates."""
 
-    certificates: tuple[Certificate, ...] = ()
+    def __init__(self, certificates: tuple[Certificate, ...] = ()) -> None:
+        self.certificates = certificates
 
     @classmethod
     def load(cls, *paths: Path) -> Keyring:

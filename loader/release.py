@@ -1,8 +1,8 @@
 """What differs between kernel releases, as one table.
 
-Each row of CHANGES is one difference that behaviour shows: the release that brought it, the field
-of :class:`Release` that it sets, and what it is about. A release has every change up to its own
-number. Features can be taken away by name (``--without``), as the recording kernels did.
+Each row of CHANGES is one difference that behaviour shows: the release and the commit that brought
+it, the field of :class:`Release` that it sets, and what it is about. A release has every change up
+to its own number. Features can be taken away by name (``--without``), as the recording kernels did.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from loader.errors import UserError
 
@@ -59,21 +60,80 @@ RELEASES: tuple[str, ...] = (
     "6.13",
     "6.14",
     "6.15",
+    "6.16",
     "6.18",
     "7.1",
 )
 
-# (first release, field, what changed)
-CHANGES: tuple[tuple[str, str, str], ...] = (
-    ("6.4", "early_check", "duplicates are looked for before memory is laid out: reason Becoming"),
-    ("6.5", "idempotent", "concurrent finit_module calls on one inode share one load"),
-    ("6.5", "kread_errno_not_counted", "a failed read no longer adds its negative errno to bytes"),
-    ("6.11", "idempotent_wait_interruptible", "a signal ends the wait for another's load: EINTR"),
-    ("6.13", "symbol_names_checked", "string table: NUL at both ends, every symbol name inside"),
-    ("6.14", "extended_modversions", "__version_ext_crcs and __version_ext_names, always in pairs"),
-    ("6.15", "zstd_lenient", "zstd 1.5.7 accepts Huffman streams that do not end exactly"),
-    ("6.18", "static_call_sites_ro", ".static_call_sites is read-only after init"),
-    ("7.1", "init_eexist_is_ebusy", "an init routine that returns -EEXIST fails with EBUSY"),
+
+class Change(NamedTuple):
+    """One difference between kernels.
+
+    ``release``: the first that has it. ``field``: what it sets in Release. ``commit``: the first 12
+    digits of the commit in Linus Torvalds' tree, "" if it is not known. ``about``: in words.
+    """
+
+    release: str
+    field: str
+    commit: str
+    about: str
+
+
+CHANGES: tuple[Change, ...] = (
+    Change(
+        "6.4",
+        "early_check",
+        "064f4536d139",
+        "duplicates are looked for before memory is laid out: reason Becoming",
+    ),
+    Change(
+        "6.5",
+        "idempotent",
+        "9b9879fc0327",
+        "concurrent finit_module calls on one inode share one load",
+    ),
+    Change(
+        "6.5",
+        "kread_errno_not_counted",
+        "f1962207150c",
+        "a failed read no longer adds its negative errno to bytes",
+    ),
+    Change(
+        "6.11",
+        "idempotent_wait_interruptible",
+        "2124d84db293",
+        "a signal ends the wait for another's load: EINTR",
+    ),
+    Change(
+        "6.13",
+        "symbol_names_checked",
+        "d979e3dffa93",
+        "string table: NUL at both ends, every symbol name inside",
+    ),
+    Change(
+        "6.14",
+        "extended_modversions",
+        "54ac1ac8edeb",
+        "__version_ext_crcs and __version_ext_names, always in pairs",
+    ),
+    Change(
+        "6.15",
+        "zstd_lenient",
+        "65d1f5507ed2",
+        "zstd 1.5.7 accepts Huffman streams that do not end exactly",
+    ),
+    Change(
+        "6.16",
+        "static_call_sites_ro",
+        "60b57b9cb002",
+        ".static_call_sites is read-only after init",
+    ),
+    Change(
+        "7.1",
+        "init_eexist_is_ebusy",
+        "743f8cae549a",
+        "an init routine that returns -EEXIST fails with EBUSY",
+    ),
 )
 
 # What --without takes away: the name people type, and the field it clears.
@@ -97,7 +157,7 @@ def release(name: str = DEFAULT, without: tuple[str, ...] = ()) -> Release:
     if wanted < _version(OLDEST):
         raise ValueError(f"kernel {name} has no module statistics: {OLDEST} is the first that does")
     row = max((r for r in RELEASES if _version(r) <= wanted), key=_version)
-    fields = {field: True for first, field, _ in CHANGES if _version(first) <= _version(row)}
+    fields = {c.field: True for c in CHANGES if _version(c.release) <= _version(row)}
     for feature in without:
         if feature not in FEATURES:
             raise ValueError(f"no feature {feature!r}: known are {', '.join(FEATURES)}")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import errno
-import os
-import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from loader.calls import SystemCalls
 from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
-from loader.errors import UserError
+from loader.errors import LoadError, UserError
 from loader.simulate.scenario import Scenario, TimedCall
+from modfs.control.remote import RemoteKernel
 
 _ACTORS = 4096  # threads at once
-Answers = list[tuple[TimedCall, int]]  # requests as they ended, each with its errno or 0
-Perform = Callable[[TimedCall, Path], None]
+Answers = list[tuple[TimedCall, int]]  # calls as they ended, each with its errno or 0
 
 
 def replay_live(scenario: Scenario) -> tuple[Snapshot, Answers]:
@@ -26,15 +25,8 @@ def replay_live(scenario: Scenario) -> tuple[Snapshot, Answers]:
 
     OSError: the described modules cannot be written. UserError: too many actors.
     """
-    live = LiveKernel(scenario.config, environment=scenario.environment)
-
-    def perform(request: TimedCall, file: Path) -> None:
-        if request.load:
-            live.finit_module(file, request.params, request.flags)
-        else:
-            live.delete_module(request.unload)
-
-    answers = _run(scenario, perform)
+    live = LiveKernel(scenario.config, init_routines=scenario.init_routines)
+    answers = _run(scenario, live)
     return live.snapshot(), answers
 
 
@@ -44,29 +36,11 @@ def replay_mount(scenario: Scenario, mount: Path) -> tuple[str, Answers]:
     What kernel it is, and how long its init routines take, is the mount's matter. OSError: the
     described modules cannot be written, or this is no mount. UserError: too many actors.
     """
-    control = mount / "control"
-    os.stat(control)  # no actor need start if it is not there
-
-    def perform(request: TimedCall, file: Path) -> None:
-        fd = os.open(control, os.O_WRONLY)
-        try:
-            os.write(fd, f"{_line(request, file)}\n".encode())
-        finally:
-            os.close(fd)
-
-    answers = _run(scenario, perform)
+    answers = _run(scenario, RemoteKernel(mount))
     return (mount / "stats").read_text(), answers
 
 
-def _line(request: TimedCall, file: Path) -> str:
-    """The request in the grammar of modfs.control."""
-    if request.unload:
-        return f"delete_module {shlex.quote(request.unload)}"
-    words = ["finit_module", shlex.quote(str(file.absolute())), f"flags={request.flags}"]
-    return " ".join([*words, *map(shlex.quote, request.params.split())])
-
-
-def _run(scenario: Scenario, perform: Perform) -> Answers:
+def _run(scenario: Scenario, kernel: SystemCalls) -> Answers:
     actors = scenario.by_actor()
     if len(actors) > _ACTORS:
         problem = f"{len(actors)} actors are too many for real time: at most {_ACTORS}"
@@ -77,9 +51,9 @@ def _run(scenario: Scenario, perform: Perform) -> Answers:
         start = time.monotonic() + 0.1  # by then every thread runs
         threads = [
             threading.Thread(
-                target=_act, args=(scenario, requests, made, perform, start, answers), daemon=True
+                target=_act, args=(scenario, calls, made, kernel, start, answers), daemon=True
             )
-            for requests in actors.values()
+            for calls in actors.values()
         ]
         for thread in threads:
             thread.start()
@@ -90,19 +64,19 @@ def _run(scenario: Scenario, perform: Perform) -> Answers:
 
 def _act(
     scenario: Scenario,
-    requests: Iterable[TimedCall],
+    calls: Iterable[TimedCall],
     made: Mapping[str, Path],
-    perform: Perform,
+    kernel: SystemCalls,
     start: float,
     answers: Answers,
 ) -> None:
-    for request in requests:
-        left = start + request.at - time.monotonic()
+    for timed in calls:
+        left = start + timed.at - time.monotonic()
         if left > 0:
             time.sleep(left)
         number = 0
         try:
-            perform(request, scenario.file(request.load, made))
-        except OSError as error:
+            kernel.call(scenario.real(timed.call, made))
+        except LoadError as error:
             number = error.errno or errno.EIO
-        answers.append((request, number))
+        answers.append((timed, number))

@@ -13,10 +13,12 @@ from typing import Any
 
 import simpy
 
+from loader.calls import Call, FinitModule, InitModule
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.state import Kernel
 from loader.errors import LoadError
+from loader.image.module_image import ModuleImage
 
 Events = Generator[simpy.Event, Any, Any]
 
@@ -34,41 +36,59 @@ class Later(simpy.Event):
 class VirtualKernel:
     """A kernel whose time is that of ``env``, in seconds.
 
-    ``handlers`` has, for each kind of step but Wait, a function that yields events for as long as
-    the step takes and returns the answer to it.
+    A subclass says what a call's files are (``opened`` and ``memory``, as of sequence.Files), and
+    has in ``handlers``, for each kind of step but Wait, a function that yields events for as long
+    as the step takes and returns the answer to it.
     """
 
     handlers: Mapping[type, Callable[[Any], Events]]
 
     def __init__(self, config: Config) -> None:
         self.env = simpy.Environment()
-        self.kernel = Kernel(config, accounts=True)
+        self.kernel = Kernel(config)
         self.kernel.wakeup = self._wakeup
+        self.kernel.memory.freed = self._note_freed
         self.waited = 0.0  # seconds, of all callers together
         self._waiting: dict[Hashable, list[Later]] = {}
+        self._freed = 0  # bytes given back since the last step
 
-    def call(self, steps: sequence.Steps) -> Generator[simpy.Event, Any, int]:
-        """Go through a system call; 0 or the errno it ends with."""
+    def opened(self, call: FinitModule) -> sequence.OpenedFile | None:
+        """The file that a call names. LoadError: it cannot be opened."""
+        raise NotImplementedError
+
+    def memory(self, call: InitModule) -> tuple[ModuleImage | None, int]:
+        """What a call has in memory, and its length in bytes."""
+        raise NotImplementedError
+
+    def call(self, call: Call) -> Generator[simpy.Event, Any, int]:
+        """Answer one call; 0 or the errno it ends with."""
         handlers = self.handlers
-        memory = self.kernel.memory
+        steps = sequence.system_call(self.kernel, call, self)
         answer = None
         try:
             while True:
-                before = memory.now
                 step = steps.send(answer)
-                if memory.now < before:
-                    yield from self.give_back(before - memory.now)
+                if self._freed:
+                    yield from self._give_back()
                 kind = type(step)
                 if kind is sequence.Wait:
                     answer = yield from self._wait(step)  # type: ignore[arg-type]
                 else:
                     answer = yield from handlers[kind](step)
         except StopIteration:
+            self._freed = 0  # init memory is freed by a work item, not by the loader (do_free_init)
             return 0
         except LoadError as error:
-            if memory.now < before:
-                yield from self.give_back(before - memory.now)
+            if self._freed:
+                yield from self._give_back()
             return error.errno or errno.EIO
+
+    def _note_freed(self, size: int) -> None:
+        self._freed += size
+
+    def _give_back(self) -> Events:
+        size, self._freed = self._freed, 0
+        yield from self.give_back(size)
 
     def give_back(self, size: int) -> Events:
         """Take the time of giving ``size`` bytes of memory back."""

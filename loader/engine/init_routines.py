@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.engine.state import InitResult
+from loader.engine.module import InitResult
+from loader.words import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class InitRoutines:
     """Init routines by module name; those not named take no time and succeed."""
 
     def __init__(self, routines: Mapping[str, InitRoutine] | None = None) -> None:
-        self._routines = dict(routines or {})
+        self._routines = {canonical(name): one for name, one in (routines or {}).items()}
 
     @classmethod
     def load(cls, path: Path | str) -> InitRoutines:
@@ -61,13 +62,13 @@ class InitRoutines:
             raise ValueError(f"{path}: not a description of init routines: {error}") from None
         return cls(routines)
 
-    def init(self, name: str) -> InitRoutine:
+    def of(self, name: str) -> InitRoutine:
         """The init routine of module ``name``."""
         return self._routines.get(name, _DEFAULT)
 
     def set(self, name: str, routine: InitRoutine) -> None:
         """From now on module ``name`` behaves like ``routine``."""
-        self._routines[name.replace("-", "_")] = routine
+        self._routines[canonical(name)] = routine
 
 
 def _routine(fields: Mapping[str, object]) -> InitRoutine:

@@ -2,8 +2,9 @@
 
 Each function is a generator. It yields what takes time, as one of the steps below, and is told the
 outcome when the driver resumes it; everything between two steps happens at once. A driver may be a
-thread that really reads, waits and sleeps (loader.live) or a simulation that only moves its clock
-(loader.simulate). What a system call answers comes out as StopIteration (success) or as LoadError.
+thread that really reads, waits and sleeps (loader.engine.threads) or a simulation that only moves
+its clock (loader.engine.clock). What a system call answers comes out as StopIteration (success) or
+as LoadError.
 
 Mirrors kernel/module/main.c: finit_module, init_module_from_file, load_module, do_init_module,
 delete_module. Releases differ by the fields of Release only.
@@ -15,17 +16,18 @@ import errno
 from collections.abc import Callable, Generator, Hashable
 from typing import Any, NamedTuple, Protocol
 
-from loader.calls import KNOWN_FLAGS
+from loader.calls import KNOWN_FLAGS, Call, DeleteModule, FinitModule, InitModule
 from loader.config import PAGE_SIZE
-from loader.engine.state import BECOMING, LOAD, InitResult, Kernel, Module
+from loader.engine.module import InitResult, Module
+from loader.engine.state import BECOMING, LOAD, Kernel
 from loader.errors import Failure, LoadError
+from loader.image.elf_format import EHDR
 from loader.image.module_image import ModuleImage
 
-EHDR_SIZE = 64  # bytes: what init_module wants at least
 _SYMBOL_WAIT = 30.0  # seconds: resolve_symbol_wait
 
 
-class File(Protocol):
+class OpenedFile(Protocol):
     """The file behind a descriptor. ``cookie`` names its inode."""
 
     @property
@@ -101,16 +103,32 @@ Steps = Generator[Step, Any, None]
 # -- system calls ---------------------------------------------------------------------------------
 
 
-def finit_module(kernel: Kernel, file: File | None, params: str | None, flags: int) -> Steps:
-    """finit_module(2). ``file`` None: no such descriptor. ``params`` None: a bad address."""
-    if flags & ~KNOWN_FLAGS:
+class Files(Protocol):
+    """What a caller's paths, descriptors and addresses lead to; each driver has its own."""
+
+    def opened(self, call: FinitModule) -> OpenedFile | None:
+        """The open file; None: no such descriptor. LoadError: its path cannot be opened."""
+
+    def memory(self, call: InitModule) -> tuple[ModuleImage | None, int]:
+        """What is found at the address, None if it is not mapped, and the length in bytes."""
+
+
+def system_call(kernel: Kernel, call: Call, files: Files) -> Steps:
+    """The steps of one call."""
+    return _SEQUENCES[type(call)](kernel, call, files)
+
+
+def finit_module(kernel: Kernel, call: FinitModule, files: Files) -> Steps:
+    """finit_module(2)."""
+    file = files.opened(call)
+    if call.flags & ~KNOWN_FLAGS:
         raise LoadError(errno.EINVAL)
     if file is None or not file.readable:
         if not kernel.release.kread_errno_not_counted:
             kernel.kread_failed(-errno.EBADF)  # 6.4 counts what kernel_read_file_from_fd returns
         raise LoadError(errno.EBADF)
     if not kernel.release.idempotent:
-        yield from init_module_from_file(kernel, file, params, flags)
+        yield from init_module_from_file(kernel, file, call)
         return
     load = kernel.idempotent(file.cookie)
     if load is not None:
@@ -121,7 +139,7 @@ def finit_module(kernel: Kernel, file: File | None, params: str | None, flags: i
         return
     number = errno.EINTR  # unless the load gets to its end
     try:
-        yield from init_module_from_file(kernel, file, params, flags)
+        yield from init_module_from_file(kernel, file, call)
         number = 0
     except LoadError as error:
         number = error.errno or errno.EINTR
@@ -130,31 +148,38 @@ def finit_module(kernel: Kernel, file: File | None, params: str | None, flags: i
         kernel.idempotent_complete(file.cookie, number)
 
 
-def init_module_from_file(kernel: Kernel, file: File, params: str | None, flags: int) -> Steps:
+def init_module_from_file(kernel: Kernel, file: OpenedFile, call: FinitModule) -> Steps:
     """Read the file, unpack it if the caller says it is compressed, and load what is in it."""
-    image = yield Read(file, flags)
-    held = Held(kernel) if kernel.accounts else NOTHING_HELD
+    held = Held(kernel)
     try:
-        try:
-            if isinstance(image, Failure):
-                raise LoadError(image.errno)
-            held.take(image.read_bytes)
-        except LoadError as error:
-            counted = kernel.release.kread_errno_not_counted
-            kernel.kread_failed(0 if counted else -(error.errno or 0))
-            raise
+        image = yield from kernel_read_file(kernel, file, call.flags, held)
         if image.clen:
             yield from module_decompress(kernel, image, held)
-        yield from load_module(kernel, image, params, held)
+        yield from load_module(kernel, image, call.params, held)
     finally:
         held.give_all()
+
+
+def kernel_read_file(
+    kernel: Kernel, file: OpenedFile, flags: int, held: Held
+) -> Generator[Step, Any, ModuleImage]:
+    """The whole file, in memory."""
+    try:
+        image: ModuleImage | Failure = yield Read(file, flags)
+        if isinstance(image, Failure):
+            raise LoadError(image.errno)
+        held.take(image.read_bytes)
+    except LoadError as error:
+        counted = kernel.release.kread_errno_not_counted
+        kernel.kread_failed(0 if counted else -(error.errno or 0))
+        raise
+    return image
 
 
 def module_decompress(kernel: Kernel, image: ModuleImage, held: Held) -> Steps:
     """The compressed file is in memory until the whole module is there as well."""
     try:
-        if kernel.accounts:
-            yield Decompress(image)
+        yield Decompress(image)
         if image.decompress_failure:
             raise kernel.failed(image.decompress_failure)
         held.take((image.vmalloc_bytes // PAGE_SIZE + 1) * PAGE_SIZE)
@@ -164,14 +189,13 @@ def module_decompress(kernel: Kernel, image: ModuleImage, held: Held) -> Steps:
     held.give(image.read_bytes)
 
 
-def init_module(
-    kernel: Kernel, image: ModuleImage | None, length: int, params: str | None
-) -> Steps:
-    """init_module(2) with ``length`` bytes at an address; ``image`` None: not mapped."""
-    held = Held(kernel) if kernel.accounts else NOTHING_HELD
+def init_module(kernel: Kernel, call: InitModule, files: Files) -> Steps:
+    """init_module(2)."""
+    image, length = files.memory(call)
+    held = Held(kernel)
     try:
         try:
-            if length < EHDR_SIZE:
+            if length < EHDR.size:
                 raise LoadError(errno.ENOEXEC)
             held.take(length)
             if image is None:
@@ -179,16 +203,25 @@ def init_module(
         except LoadError:
             kernel.kread_failed(length)
             raise
-        yield from load_module(kernel, image, params, held)
+        yield from load_module(kernel, image, call.params, held)
     finally:
         held.give_all()
 
 
-def delete_module(kernel: Kernel, name: str, flags: int) -> Steps:
+def delete_module(kernel: Kernel, call: DeleteModule, files: Files) -> Steps:
     """delete_module(2)."""
-    module = kernel.try_stop_module(name, flags)
-    yield RunExit(module)
-    kernel.free_module(module)
+    module = kernel.try_stop_module(call.name, call.flags)
+    try:
+        yield RunExit(module)
+    finally:
+        kernel.free_module(module)
+
+
+_SEQUENCES: dict[type, Callable[[Kernel, Any, Files], Steps]] = {
+    FinitModule: finit_module,
+    InitModule: init_module,
+    DeleteModule: delete_module,
+}
 
 
 # -- load_module ----------------------------------------------------------------------------------
@@ -216,67 +249,56 @@ class Held:
     def give_all(self) -> None:
         """Give back what is left."""
         if self.bytes:
-            self.kernel.vfree(self.bytes)
-            self.bytes = 0
-
-
-class NothingHeld(Held):
-    """Where no account of memory is kept."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None: ...
-
-    def take(self, size: int) -> None: ...
-
-    def give(self, size: int) -> None: ...
-
-    def give_all(self) -> None: ...
-
-
-NOTHING_HELD = NothingHeld()
+            self.give(self.bytes)
 
 
 def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: Held) -> Steps:
     """From the bytes in memory to a live module.
 
     Failures before the module has memory of its own count as becoming, later ones as load; those
-    of the init routine count nowhere.
+    of the init routine count nowhere. Whatever ends a load on its way, a signal or an error that
+    nobody expected, undoes it in the same way.
     """
-    name = image.name
     try:
-        if kernel.accounts:
-            yield Check(image)
-        if image.log:
-            kernel.say(image.log)
-        if image.becoming_failure:
-            raise kernel.failed(image.becoming_failure)
-        early = kernel.release.early_check
-        if early and not kernel.module_patient_check_exists(name, BECOMING):
-            yield from wait_for_other(kernel, name, BECOMING)
-        if image.layout_failure:
-            raise kernel.failed(image.layout_failure)
-        kernel.vmalloc(image.layout.total)
-    except LoadError:
+        yield from become_module(kernel, image)
+    except BaseException:
         kernel.mod_stat_bump_becoming(image)
         raise
     module = Module(image)
     try:
-        if kernel.accounts:
-            yield Copy(image)
-        if not kernel.module_patient_check_exists(name, LOAD, module):  # add_unformed_module
-            yield from wait_for_other(kernel, name, LOAD)
+        yield Copy(image)
+        yield from add_unformed_module(kernel, module)
         try:
             yield from form_module(kernel, module, params)
-        except LoadError:
+        except BaseException:
             kernel.unlink(module)
             raise
-    except LoadError:
+    except BaseException:
         kernel.mod_stat_bump_invalid(image)
         kernel.vfree(image.layout.total)
         raise
     held.give_all()
     yield from do_init_module(kernel, module)
+
+
+def become_module(kernel: Kernel, image: ModuleImage) -> Steps:
+    """The checks of the file, then memory for the module (layout_and_allocate)."""
+    yield Check(image)
+    kernel.say(image.log)
+    if image.becoming_failure:
+        raise kernel.failed(image.becoming_failure)
+    early = kernel.release.early_check
+    if early and not kernel.module_patient_check_exists(image.name, BECOMING):
+        yield from wait_for_other(kernel, image.name, BECOMING)
+    if image.layout_failure:
+        raise kernel.failed(image.layout_failure)
+    kernel.vmalloc(image.layout.total)
+
+
+def add_unformed_module(kernel: Kernel, module: Module) -> Steps:
+    """It is in the list, if the name is free."""
+    if not kernel.module_patient_check_exists(module.name, LOAD, module):
+        yield from wait_for_other(kernel, module.name, LOAD)
 
 
 def wait_for_other(kernel: Kernel, name: str, reason: int) -> Steps:
@@ -294,8 +316,7 @@ def form_module(kernel: Kernel, module: Module, params: str | None) -> Steps:
     if versioned and contents.crcs_missing and not kernel.config.force_load:
         raise LoadError(errno.ENOEXEC)  # check_export_symbol_versions
     yield from simplify_symbols(kernel, module)
-    if kernel.accounts:
-        yield Relocate(module.image)
+    yield Relocate(module.image)
     if params is None:
         raise LoadError(errno.EFAULT)
     kernel.complete_formation(module)
@@ -328,7 +349,6 @@ def resolve_symbol_wait(
     kernel: Kernel, module: Module, name: str, owner: Module
 ) -> Generator[Step, Any, int | None]:
     """Wait for the init of the module that exports ``name``, 30 seconds at most."""
-    found: Module | int | None = owner
     yield Wait(owner.name, lambda: kernel.finished_loading(owner.name), True, _SYMBOL_WAIT)
     found = kernel.resolve_symbol(module, name)
     if isinstance(found, Module):

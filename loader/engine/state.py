@@ -2,7 +2,7 @@
 
 One lock guards everything here: the list of modules, the duplicates, the counters, the log. Each
 method is one step that the kernel takes under module_mutex (or with one atomic operation); none
-waits, none knows of files or threads. The order of the steps is in loader.sequence.
+waits, none knows of files or threads. The order of the steps is in loader.engine.sequence.
 """
 
 from __future__ import annotations
@@ -12,100 +12,27 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from itertools import islice
 
 from loader.config import PAGE_SIZE, Config
 from loader.engine.log import KernelLog
+from loader.engine.module import COMING, GOING, LIVE, UNFORMED, InitResult, Module
 from loader.engine.params import parse_args
-from loader.engine.stats import Counters, Duplicate, LoadedModule, Snapshot, UnloadedTainted
+from loader.engine.stats import Counters, Duplicate, LoadedModule, Snapshot
+from loader.engine.symbols import Symbols
+from loader.engine.taints import Taints, UnloadedTaints
 from loader.errors import Failure, LoadError
-from loader.image.contents import Export
 from loader.image.elf_format import MODULE_NAME_LEN
 from loader.image.module_image import ModuleImage
-
-# enum module_state
-LIVE, COMING, GOING, UNFORMED = "live", "coming", "going", "unformed"
 
 # enum fail_dup_mod_reason, as the bits of dup_fail_mask
 BECOMING, LOAD = 1, 2
 
-# Taints that a module can carry, in the order of their bits (kernel/panic.c, taint_flags).
-TAINTS = "PFCOEKN"
-
 # Bytes of per-cpu memory kept for modules' own variables (PERCPU_MODULE_RESERVE, x86 and arm64).
 _PERCPU_RESERVE = 8 << 10
 
-# license_is_gpl_compatible (include/linux/license.h)
-_GPL_COMPATIBLE = frozenset(
-    ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
-)
-
-# Modules that taint as proprietary whatever they say: does the module itself carry the taint?
-_MARKED_PROPRIETARY = {"ndiswrapper": False, "driverloader": True, "lve": True}
-
-
-class InitResult(NamedTuple):
-    """What an init routine did: its return value (0, -errno or positive), and what it holds.
-
-    ``references``: references taken on the module itself; ``holds``: other modules it holds.
-    """
-
-    returns: int = 0
-    references: int = 0
-    holds: tuple[str, ...] = ()
-
-
-class Module:
-    """struct module: one entry of the list. Changed only under the kernel's lock."""
-
-    __slots__ = (
-        "holds",
-        "image",
-        "in_sysfs",
-        "init_freed",
-        "init_started",
-        "name",
-        "percpu",
-        "references",
-        "sources",
-        "state",
-        "taints",
-        "targets",
-        "using_gplonly_symbols",
-        "values",
-    )
-
-    def __init__(self, image: ModuleImage) -> None:
-        self.image = image
-        self.name = image.name
-        self.state = UNFORMED
-        self.taints: set[str] = set()
-        self.sources: list[Module] = []  # who uses this one, oldest first
-        self.targets: list[Module] = []  # whom this one uses
-        self.references = 0  # beyond those of the sources
-        self.holds: list[Module] = []
-        self.values: dict[str, str] = {}
-        self.percpu = 0  # bytes
-        self.in_sysfs = False
-        self.init_freed = False
-        self.init_started = 0.0  # seconds, on the driver's clock
-        self.using_gplonly_symbols = False
-
-    @property
-    def refcount(self) -> int:
-        """module_refcount: users, other references, and one while init runs."""
-        return len(self.sources) + self.references + (self.state == COMING)
-
-    @property
-    def permanent(self) -> bool:
-        """It has an init but no exit routine, so it cannot be removed."""
-        contents = self.image.contents
-        return contents.has_init and not contents.has_exit
-
-    @property
-    def taint_letters(self) -> str:
-        """Its taints in the kernel's order, such as "OE"."""
-        return "".join(letter for letter in TAINTS if letter in self.taints)
+# Rows of duplicates that ``stats`` can print (MAX_FAILED_MOD_PRINT), and so all that it asks for.
+STATS_ROWS = 112
 
 
 class Idempotent:
@@ -121,15 +48,32 @@ class Idempotent:
 class Memory:
     """Bytes of vmalloc space that loads and modules hold: now, at most so far, allowed.
 
-    Only kept by a kernel that accounts for it: one with a limit, or a simulated one.
+    ``freed(size)`` is called when some are given back: a driver may want to take time for that.
+    Called with the kernel's lock held.
     """
 
-    __slots__ = ("limit", "now", "peak")
+    __slots__ = ("freed", "limit", "now", "peak")
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self.now = 0
         self.peak = 0
+        self.freed: Callable[[int], None] | None = None
+
+    def take(self, size: int) -> None:
+        """LoadError: ENOMEM where that passes the limit."""
+        now = self.now + size
+        if self.limit is not None and now > self.limit:
+            raise LoadError(errno.ENOMEM)
+        self.now = now
+        if now > self.peak:
+            self.peak = now
+
+    def give(self, size: int) -> None:
+        """Give ``size`` bytes back."""
+        self.now -= size
+        if self.freed is not None and size:
+            self.freed(size)
 
 
 class Kernel:
@@ -140,26 +84,22 @@ class Kernel:
     if the kernel itself does.
     """
 
-    def __init__(self, config: Config, *, accounts: bool = False) -> None:
-        """``accounts``: keep account of memory, and let sequences yield their work in memory."""
+    def __init__(self, config: Config) -> None:
         self.config = config
         self.release = config.release
         self.lock = threading.Lock()
         self.log = KernelLog()
         self.counters = Counters()
         self.memory = Memory(config.memory_limit)
-        self.accounts = accounts or config.memory_limit is not None
         self.wakeup: Callable[[Hashable], None] = lambda key: None
         self.exporter: Callable[[str], str | None] = lambda symbol: None
         self._modules: dict[str, Module] = {}  # oldest first
-        self._exports: dict[str, tuple[Module, Export]] = {}
-        self._duplicates: dict[str, list[int]] = {}  # name -> [count, mask], oldest first
-        self._unloaded_tainted: list[tuple[str, set[str], list[int]]] = []  # oldest first
+        self._symbols = Symbols(self.log)
+        self._taints = Taints(self.log)
+        self._unloaded_tainted = UnloadedTaints()
+        # name -> times << 2 | mask, oldest first: there may be a million
+        self._duplicates: dict[str, int] = {}
         self._idempotent: dict[Hashable, Idempotent | None] = {}  # None: nobody waits yet
-        self._taints: set[str] = set()
-        self._said_unsigned = False
-        self._said_livepatch = False
-        self._lock_debugging = True
         self._percpu = 0
 
     # -- what failed, and how much it had taken ---------------------------------------------------
@@ -204,22 +144,13 @@ class Kernel:
 
     def vmalloc(self, size: int) -> None:
         """Take ``size`` bytes. LoadError: ENOMEM where that passes the limit."""
-        if not self.accounts:
-            return
-        memory = self.memory
         with self.lock:
-            now = memory.now + size
-            if memory.limit is not None and now > memory.limit:
-                raise LoadError(errno.ENOMEM)
-            memory.now = now
-            if now > memory.peak:
-                memory.peak = now
+            self.memory.take(size)
 
     def vfree(self, size: int) -> None:
         """Give ``size`` bytes back."""
-        if self.accounts:
-            with self.lock:
-                self.memory.now -= size
+        with self.lock:
+            self.memory.give(size)
 
     # -- one load for one inode (6.5 and later) ---------------------------------------------------
 
@@ -275,79 +206,16 @@ class Kernel:
 
     def _duplicate(self, name: str, reason: int) -> LoadError:
         """try_add_failed_module, and the errno that the duplicate gets."""
-        entry = self._duplicates.get(name)
-        if entry is None:
-            self._duplicates[name] = [1, reason]
-        else:
-            entry[0] += 1
-            entry[1] |= reason
+        self._duplicates[name] = (self._duplicates.get(name, 0) + (1 << 2)) | reason
         old = self._modules.get(name)
         return LoadError(errno.EEXIST if old is not None and old.state == LIVE else errno.EBUSY)
 
-    # -- taints -----------------------------------------------------------------------------------
-
-    def _taint(self, module: Module, letter: str, *lines: str) -> None:
-        """add_taint_module; ``lines`` are logged when the kernel was not yet tainted so."""
-        if letter not in self._taints:
-            for line in lines:
-                self.log.write(f"{module.name}: {line}")
-        self._taints.add(letter)
-        module.taints.add(letter)
-        if letter in "PF" and self._lock_debugging:
-            self._lock_debugging = False
-            self.log.write("Disabling lock debugging due to kernel taint")
+    # -- taints and symbols -----------------------------------------------------------------------
 
     def module_augment_kernel_taints(self, module: Module) -> None:
         """What the module's licence, origin and signature say about the kernel from now on."""
-        contents = module.image.contents
         with self.lock:
-            proprietary_before = "P" in self._taints
-            for reason in module.image.forced:
-                self._taint(module, "F", f"{reason}: kernel tainted.")
-            if contents.tag("intree") is None:
-                self._taint(module, "O", "loading out-of-tree module taints kernel.")
-            if contents.tag("staging") is not None:
-                self._taint(module, "C")
-                self.log.write(
-                    f"{module.name}: module is from the staging directory, the quality is unknown,"
-                    " you have been warned."
-                )
-            if contents.tag("livepatch") is not None:
-                self._taint_livepatch(module)
-            license_ = contents.tag("license") or "unspecified"
-            if license_ not in _GPL_COMPATIBLE:
-                self._taint(module, "P", f"module license '{license_}' taints kernel.")
-            if contents.tag("test") is not None:
-                self._taint(module, "N", "loading test module taints kernel.")
-            if not module.image.signed:
-                self._taint_unsigned(module)
-            self._taint_marked(module)
-            if not proprietary_before and "P" in self._taints:
-                self.log.write(f"{module.name}: module license taints kernel.")
-
-    def _taint_livepatch(self, module: Module) -> None:
-        self._taint(module, "K")
-        if not self._said_livepatch:
-            self._said_livepatch = True
-            self.log.write(f"{module.name}: tainting kernel with TAINT_LIVEPATCH")
-
-    def _taint_unsigned(self, module: Module) -> None:
-        if not self._said_unsigned:
-            self._said_unsigned = True
-            self.log.write(
-                f"{module.name}: module verification failed: signature and/or required key missing"
-                " - tainting kernel"
-            )
-        self._taint(module, "E")
-
-    def _taint_marked(self, module: Module) -> None:
-        carries = _MARKED_PROPRIETARY.get(module.name)
-        if carries:
-            self._taint(module, "P")
-        elif carries is not None:
-            self._taints.add("P")
-
-    # -- symbols ----------------------------------------------------------------------------------
+            self._taints.augment(module)
 
     def percpu_modalloc(self, module: Module) -> None:
         """Per-cpu memory for the module's own variables. LoadError: ENOMEM."""
@@ -370,75 +238,12 @@ class Kernel:
         which is still coming.
         """
         with self.lock:
-            found = self._exports.get(name)
+            found = self._symbols.find(name)
             if found is not None:
-                return self._use_symbol(module, *found)
+                return self._symbols.use(module, *found)
         # No loaded module exports it: is it some other module's, or the kernel image's own? That
         # may have to be read from a file, so not with the lock held.
         return errno.ENOENT if self.exporter(name) not in (None, module.name) else None
-
-    def _use_symbol(self, module: Module, owner: Module, export: Export) -> Module | int | None:
-        if export.gpl and "P" in module.taints:
-            return errno.ENOENT
-        if export.gpl:
-            module.using_gplonly_symbols = True
-        if not self._inherit_taint(module, owner, export.name):
-            return errno.ENOENT
-        if not self._check_version(module, export):
-            return errno.EINVAL
-        if not self._check_namespace(module, export):
-            return errno.EINVAL
-        return self._ref_module(module, owner)
-
-    def _inherit_taint(self, module: Module, owner: Module, name: str) -> bool:
-        if "P" not in owner.taints:
-            return True
-        if module.using_gplonly_symbols:
-            self.log.write(
-                f"{module.name}: module using GPL-only symbols uses symbols {name} from proprietary"
-                f" module {owner.name}."
-            )
-            return False
-        if "P" not in module.taints:
-            module.taints.add("P")
-            self.log.write(
-                f"{module.name}: module uses symbols {name} from proprietary module {owner.name},"
-                " inheriting taint."
-            )
-        return True
-
-    def _check_version(self, module: Module, export: Export) -> bool:
-        versions = module.image.contents.versions
-        if export.crc is None or versions is None:
-            return True
-        crc = versions.get(export.name)
-        if crc == export.crc:
-            return True
-        problem = "no symbol version for" if crc is None else "disagrees about version of symbol"
-        self.log.write(f"{module.name}: {problem} {export.name}")
-        return False
-
-    def _check_namespace(self, module: Module, export: Export) -> bool:
-        imported = module.image.contents.modinfo.get("import_ns", ())
-        if not export.namespace or export.namespace in imported:
-            return True
-        self.log.write(
-            f"{module.name}: module uses symbol ({export.name}) from namespace {export.namespace},"
-            " but does not import it."
-        )
-        return False
-
-    def _ref_module(self, module: Module, owner: Module) -> Module | int | None:
-        """A reference on the owner, one for each user (ref_module, strong_try_module_get)."""
-        if owner in module.targets:
-            return None
-        if owner.state == COMING:
-            return owner
-        if owner.state != LIVE:
-            return errno.ENOENT
-        owner.sources.append(module)
-        module.targets.append(owner)
-        return None
 
     def depends_missing(self, module: Module) -> bool:
         """A module that this one was built to need is not loaded."""
@@ -450,22 +255,13 @@ class Kernel:
     def complete_formation(self, module: Module) -> None:
         """Its exports become visible, its state Coming. LoadError: ENOEXEC exported twice."""
         with self.lock:
-            for export in module.image.contents.exports:
-                if owner := self._exports.get(export.name):
-                    self.log.write(
-                        f"{module.name}: exports duplicate symbol {export.name}"
-                        f" (owned by {owner[0].name})"
-                    )
-                    raise LoadError(errno.ENOEXEC)
-            for export in module.image.contents.exports:
-                self._exports[export.name] = (module, export)
+            self._symbols.add(module)
             module.state = COMING
 
     def parse_args(self, module: Module, arguments: str) -> None:
         """Set its parameters. LoadError: EINVAL, ERANGE or ENOSPC for a value it cannot take."""
-        parameters = module.image.contents.parameters
+        parsed = parse_args(module.name, arguments, module.image.contents.parameters)
         with self.lock:
-            parsed = parse_args(module.name, arguments, parameters)
             for line in parsed.log:
                 self.log.write(line)
             if parsed.errno:
@@ -495,8 +291,7 @@ class Kernel:
                 if held := self._modules.get(name):
                     held.references += 1
                     module.holds.append(held)
-            if self.accounts:
-                self.memory.now -= layout.init
+            self.memory.give(layout.init)
             self.wakeup(module.name)
             self.counters.total_text_size += layout.text_total
             self.counters.total_mod_size += layout.total
@@ -512,14 +307,11 @@ class Kernel:
         layout = module.image.layout
         with self.lock:
             self._remove(module)
-            self._track_tainted(module)
-            if self.accounts:
-                self.memory.now -= layout.core if module.init_freed else layout.total
+            self._unloaded_tainted.add(module)
+            self.memory.give(layout.core if module.init_freed else layout.total)
 
     def _remove(self, module: Module) -> None:
-        for export in module.image.contents.exports:
-            if self._exports.get(export.name, (None,))[0] is module:
-                del self._exports[export.name]
+        self._symbols.remove(module)
         for target in module.targets:
             target.sources.remove(module)
         for held in module.holds:
@@ -528,23 +320,16 @@ class Kernel:
         del self._modules[module.name]
         self.wakeup(module.name)
 
-    def _track_tainted(self, module: Module) -> None:
-        """try_add_tainted_module: a known name with a taint in common is counted up."""
-        if not module.taints:
-            return
-        for name, taints, count in reversed(self._unloaded_tainted):
-            if name == module.name and taints & module.taints:
-                count[0] += 1
-                return
-        self._unloaded_tainted.append((module.name, set(module.taints), [1]))
-
     # -- removal ----------------------------------------------------------------------------------
 
-    def try_stop_module(self, name: str, flags: int) -> Module:
+    def try_stop_module(self, name: str | None, flags: int) -> Module:
         """The module, now Going (delete_module up to its exit routine).
 
-        LoadError: ENOENT unknown; EAGAIN in use; EBUSY not live, or it has no exit routine.
+        LoadError: EFAULT no name; ENOENT unknown; EAGAIN in use; EBUSY not live, or it has no exit
+        routine.
         """
+        if name is None:
+            raise LoadError(errno.EFAULT)
         if not 0 < len(os.fsencode(name)) < MODULE_NAME_LEN:
             raise LoadError(errno.ENOENT)
         force = bool(flags & os.O_TRUNC) and self.config.force_unload
@@ -567,29 +352,26 @@ class Kernel:
     def snapshot(self) -> Snapshot:
         """Everything at one moment."""
         with self.lock:
-            return replace(self._statistics(), modules=self._loaded())
+            return replace(self._statistics(None), modules=self._loaded())
 
     def statistics(self) -> Snapshot:
-        """Everything but the modules themselves, which take longest."""
+        """What ``stats`` shows: no modules, and no more duplicates than it prints."""
         with self.lock:
-            return self._statistics()
+            return self._statistics(STATS_ROWS)
 
-    def _statistics(self) -> Snapshot:
+    def _statistics(self, rows: int | None) -> Snapshot:
         return Snapshot.of(
             self.counters,
             tuple(
-                Duplicate(name, count, bool(mask & BECOMING), bool(mask & LOAD))
-                for name, (count, mask) in reversed(self._duplicates.items())
+                Duplicate(name, packed >> 2, bool(packed & BECOMING), bool(packed & LOAD))
+                for name, packed in islice(reversed(self._duplicates.items()), rows)
             ),
-            tuple(
-                UnloadedTainted(name, "".join(t for t in TAINTS if t in taints), count[0])
-                for name, taints, count in reversed(self._unloaded_tainted)
-            ),
+            self._unloaded_tainted.rows(),
         )
 
     def _loaded(self) -> tuple[LoadedModule, ...]:
         modules = reversed(self._modules.values())
-        return tuple(_loaded(module) for module in modules if module.state != UNFORMED)
+        return tuple(module.as_loaded() for module in modules if module.state != UNFORMED)
 
     def names(self) -> tuple[str, ...]:
         """Names of the modules that are listed, newest first."""
@@ -600,31 +382,9 @@ class Kernel:
         """One module as a snapshot has it, None if it is not listed."""
         with self.lock:
             module = self._modules.get(name)
-            return None if module is None or module.state == UNFORMED else _loaded(module)
+            return None if module is None or module.state == UNFORMED else module.as_loaded()
 
     def is_live(self, name: str) -> bool:
         """Is a module of that name live? Called with the lock held."""
         module = self._modules.get(name)
         return module is not None and module.state == LIVE
-
-
-def _loaded(module: Module) -> LoadedModule:
-    layout, contents = module.image.layout, module.image.contents
-    return LoadedModule(
-        module.name,
-        module.state,
-        layout.core,
-        0 if module.init_freed else layout.init,
-        module.refcount,
-        tuple(source.name for source in reversed(module.sources)),
-        module.permanent,
-        module.taint_letters,
-        module.in_sysfs,
-        tuple(
-            (name, module.values.get(parameter.name, parameter.default), parameter.mode)
-            for name, parameter in contents.parameters.items()
-            if parameter.mode
-        ),
-        contents.tag("version"),
-        contents.tag("srcversion"),
-    )

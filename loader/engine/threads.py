@@ -7,36 +7,41 @@ one lock; whoever changes what is waited for wakes the queue of that key. Nothin
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import stat
 import threading
 import time
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from fcntl import F_GETFL, F_RDLCK, F_SETLEASE, F_UNLCK, fcntl
 from os import O_ACCMODE, O_PATH, O_RDONLY, O_RDWR
 from typing import Any
 
-from loader.calls import ANYONE, Caller
+from loader.calls import ANYONE, Call, Caller, File, FinitModule, InitModule, open_here
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.init_routines import InitRoutines
-from loader.engine.state import InitResult, Kernel
+from loader.engine.module import InitResult
+from loader.engine.state import Kernel
 from loader.engine.stats import Snapshot
 from loader.errors import Failure, LoadError
 from loader.image.cache import ImageCache
+from loader.image.elf_format import EHDR
 from loader.image.module_image import ModuleImage, read_image
 from loader.tree.tree import Tree
+
+log = logging.getLogger("loader")
 
 # What calls get from an engine that ends, as from a file system that is gone. Not EINTR: programs
 # would only try again.
 SHUT_DOWN = errno.ENOTCONN
 _FILE_MAX = (1 << 31) - 1  # bytes: kernel_read_file is asked for INT_MAX at most
-File = int | str | os.PathLike[str]
 
 
 class OpenFile:
-    """An open descriptor as the sequence sees it (sequence.File)."""
+    """An open descriptor as the sequence sees it (sequence.OpenedFile)."""
 
     __slots__ = ("access", "cookie", "fd", "readable", "status")
 
@@ -47,6 +52,49 @@ class OpenFile:
         self.access = access = fcntl(fd, F_GETFL) & (O_ACCMODE | O_PATH)
         self.cookie: Hashable = (status.st_dev, status.st_ino)
         self.readable = access in (O_RDONLY, O_RDWR)
+
+
+class _CallersFiles:
+    """What the caller of one call names (sequence.Files)."""
+
+    __slots__ = ("_caller", "_config", "_fd")
+
+    def __init__(self, caller: Caller, config: Config) -> None:
+        self._caller = caller
+        self._config = config
+        self._fd = -1  # to be closed at the end
+
+    def _open(self, file: File, access: int = O_RDONLY) -> int:
+        """LoadError: the errno of open(2)."""
+        try:
+            fd, ours = self._caller.open(file, access)
+        except LoadError:
+            raise
+        except OSError as error:
+            raise LoadError(error.errno or errno.EIO) from None
+        if ours:
+            self._fd = fd
+        return fd
+
+    def opened(self, call: FinitModule) -> OpenFile | None:
+        fd = self._open(call.file, call.access)
+        try:
+            return OpenFile(fd)
+        except (OSError, OverflowError, ValueError):
+            return None
+
+    def memory(self, call: InitModule) -> tuple[ModuleImage | None, int]:
+        data = call.image
+        if data is not None and not isinstance(data, bytes):
+            data = _contents(self._open(data))
+        length = len(data or b"") if call.length is None else call.length
+        if data is None or not EHDR.size <= length <= len(data):
+            return None, length
+        return read_image(data[:length], 0, self._config), length
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 class _Interrupted(Exception):
@@ -71,11 +119,11 @@ class LiveKernel:
         config: Config | None = None,
         *,
         tree: Tree | None = None,
-        environment: InitRoutines | None = None,
+        init_routines: InitRoutines | None = None,
     ) -> None:
         self.config = config or Config()
         self.tree = tree
-        self.environment = environment or InitRoutines()
+        self.init_routines = init_routines or InitRoutines()
         self.kernel = Kernel(self.config)
         self.kernel.wakeup = self._wakeup
         if tree is not None:
@@ -86,78 +134,23 @@ class LiveKernel:
         self._leases = _ignore_lease_breaks()
         self._handlers: dict[type, Callable[[Any, Caller], Any]] = {
             sequence.Read: self._read,
-            sequence.Decompress: _at_once,
-            sequence.Check: _at_once,
-            sequence.Copy: _at_once,
-            sequence.Relocate: _at_once,
             sequence.Wait: self._wait,
             sequence.RunInit: self._run_init,
-            sequence.RunExit: _at_once,
+            # The other steps take no time here: their work was done when the file was read.
         }
 
     # -- system calls -----------------------------------------------------------------------------
 
-    def finit_module(
-        self, file: File, params: str | None = "", flags: int = 0, *, caller: Caller = ANYONE
-    ) -> None:
-        """Load the module in ``file``: an open descriptor, which is left as it is, or a path.
-
-        ``params``: the parameter string; None stands for an address that is not mapped. LoadError:
-        the errno of finit_module(2), or of open(2) for a path.
-        """
-        if isinstance(file, int):
-            self._finit_module(file, params, flags, caller)
-            return
-        self._may_init_module(caller)
-        try:
-            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise LoadError(error.errno or errno.EIO) from None
-        try:
-            self._finit_module(fd, params, flags, caller)
-        finally:
-            os.close(fd)
-
-    def _finit_module(self, fd: int, params: str | None, flags: int, caller: Caller) -> None:
-        self._may_init_module(caller)
-        try:
-            opened = OpenFile(fd)
-        except (OSError, OverflowError, ValueError):
-            opened = None
-        self._drive(sequence.finit_module(self.kernel, opened, params, flags), caller)
-
-    def init_module(
-        self,
-        image: bytes | None,
-        params: str | None = "",
-        *,
-        length: int | None = None,
-        caller: Caller = ANYONE,
-    ) -> None:
-        """Load the module in memory; ``image`` None stands for an address that is not mapped.
-
-        ``length`` in bytes if it is not that of ``image``. LoadError: the errno of init_module(2).
-        """
-        self._may_init_module(caller)
-        if length is None:
-            length = len(image or b"")
-        found = None
-        if image is not None and sequence.EHDR_SIZE <= length <= len(image):
-            found = read_image(bytes(image[:length]), 0, self.config)
-        self._drive(sequence.init_module(self.kernel, found, length, params), caller)
-
-    def delete_module(
-        self, name: str, flags: int = os.O_NONBLOCK, *, caller: Caller = ANYONE
-    ) -> None:
-        """Remove the module of that name. LoadError: the errno of delete_module(2)."""
-        self._may_init_module(caller)
-        self._drive(sequence.delete_module(self.kernel, name, flags), caller)
-
-    def _may_init_module(self, caller: Caller) -> None:
-        if not caller.capable:
-            raise LoadError(errno.EPERM)
+    def call(self, call: Call, caller: Caller = ANYONE) -> None:
+        """Answer one call; returns when it succeeded. LoadError: its errno."""
+        caller.may_init_module()
         if self._stopping:
             raise LoadError(SHUT_DOWN)
+        files = _CallersFiles(caller, self.config)
+        try:
+            self._drive(sequence.system_call(self.kernel, call, files), caller)
+        finally:
+            files.close()
 
     # -- what can be read -------------------------------------------------------------------------
 
@@ -176,11 +169,11 @@ class LiveKernel:
 
     def image(self, file: File, flags: int = 0) -> ModuleImage:
         """What the kernel would find in ``file``; not kept. OSError: it cannot be read."""
-        fd = file if isinstance(file, int) else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        fd, ours = open_here(file)
         try:
             return read_image(_pread_all(fd, os.fstat(fd).st_size), flags, self.config)
         finally:
-            if not isinstance(file, int):
+            if ours:
                 os.close(fd)
 
     # -- ending waits -----------------------------------------------------------------------------
@@ -199,39 +192,49 @@ class LiveKernel:
     # -- driving a sequence -----------------------------------------------------------------------
 
     def _drive(self, steps: sequence.Steps, caller: Caller) -> None:
+        """Go through a call. What nobody expected ends it as well: LoadError ENOMEM or EIO."""
         try:
-            step = next(steps)
-            while True:
-                try:
-                    reply = self._handlers[type(step)](step, caller)
-                except LoadError as error:
-                    step = steps.throw(error)
-                except _Interrupted:
-                    self._leave(steps, step)
-                    raise LoadError(errno.EINTR) from None
-                else:
-                    step = steps.send(reply)
+            self._go_on(steps, next(steps), caller)
         except StopIteration:
             return
+        except MemoryError:
+            raise LoadError(errno.ENOMEM) from None
+        except (LoadError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            log.exception("a call ended unexpectedly")
+            raise LoadError(errno.EIO) from None
+
+    def _go_on(self, steps: sequence.Steps, step: sequence.Step, caller: Caller) -> None:
+        """From a step to the end, which is a StopIteration or a LoadError."""
+        handlers = self._handlers
+        while True:
+            handler = handlers.get(type(step))
+            if handler is None:
+                step = steps.send(None)
+                continue
+            try:
+                reply = handler(step, caller)
+            except LoadError as error:
+                step = steps.throw(error)
+            except _Interrupted:
+                self._leave(steps, step)
+                raise LoadError(errno.EINTR) from None
+            except Exception as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(reply)
 
     def _leave(self, steps: sequence.Steps, step: sequence.Step) -> None:
         """The caller goes. A load that is running its init goes on in a thread of the engine."""
         if isinstance(step, sequence.RunInit):
-            threading.Thread(target=self._go_on, args=(steps, step), daemon=True).start()
+            threading.Thread(target=self._finish, args=(steps, step), daemon=True).start()
         else:
             steps.close()
 
-    def _go_on(self, steps: sequence.Steps, step: sequence.Step) -> None:
-        try:
-            while True:
-                try:
-                    reply = self._handlers[type(step)](step, ANYONE)
-                except LoadError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(reply)
-        except (StopIteration, LoadError):
-            return
+    def _finish(self, steps: sequence.Steps, step: sequence.Step) -> None:
+        with suppress(StopIteration, LoadError):
+            self._go_on(steps, step, ANYONE)
 
     def _wakeup(self, key: Hashable) -> None:
         queue = self._queues.get(key)
@@ -290,7 +293,7 @@ class LiveKernel:
 
     def _run_init(self, step: sequence.RunInit, caller: Caller) -> InitResult:
         module = step.module
-        routine = self.environment.init(module.name)
+        routine = self.init_routines.of(module.name)
         if routine.seconds > 0:
             module.init_started = module.init_started or time.monotonic()
             end = module.init_started + routine.seconds
@@ -302,8 +305,15 @@ class LiveKernel:
             return routine.result(module.values, self.kernel.is_live)
 
 
-def _at_once(step: sequence.Step, caller: Caller) -> None:
-    """Steps whose work was done when the file was read, or that have none here."""
+def _contents(fd: int) -> bytes:
+    """What a program reads of a file for init_module. LoadError: EINVAL no regular file."""
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise LoadError(errno.EINVAL)
+        return _pread_all(fd, status.st_size)
+    except OSError as error:
+        raise LoadError(error.errno or errno.EIO) from None
 
 
 def _pread_all(fd: int, size: int) -> bytes:

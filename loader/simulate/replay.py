@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from loader.calls import FinitModule
 from loader.engine import sequence
 from loader.engine.clock import Events, VirtualKernel
 from loader.engine.stats import Snapshot
-from loader.errors import Failure
+from loader.errors import Failure, LoadError
 from loader.image.module_image import ModuleImage, read_image
-from loader.simulate.scenario import _STEPS, Scenario, TimedCall
+from loader.simulate.scenario import STEPS, Scenario, TimedCall
 from loader.synthesize.builder import build_module
-
-# -- virtual time ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file as the sequence sees it (sequence.File)."""
+    """A file as the sequence sees it (sequence.OpenedFile)."""
 
     cookie: str
     image: ModuleImage | Failure
@@ -35,47 +33,45 @@ class _Replay(VirtualKernel):
         super().__init__(scenario.config)
         self.scenario = scenario
         self.answers: list[tuple[TimedCall, int]] = []
-        self._environment = scenario.environment
+        self._init_routines = scenario.init_routines
         self._images: dict[tuple[str, int], ModuleImage | Failure] = {}
         self.handlers = {
-            **{kind: self._step(scenario.steps.get(name, 0.0)) for name, kind in _STEPS.items()},
+            **{kind: self._step(scenario.steps.get(name, 0.0)) for name, kind in STEPS.items()},
             sequence.Read: self._read,
             sequence.RunInit: self._run_init,
             sequence.RunExit: self._step(0.0),
         }
 
     def run(self) -> Snapshot:
-        for requests in self.scenario.by_actor().values():
-            self.env.process(self._actor(requests))
+        for calls in self.scenario.by_actor().values():
+            self.env.process(self._actor(calls))
         self.env.run()
         return self.kernel.snapshot()
 
-    def _actor(self, requests: Iterable[TimedCall]) -> Events:
-        for request in requests:
-            if request.at > self.env.now:
-                yield self.env.timeout(request.at - self.env.now)
-            try:
-                number = yield from self.call(self._steps_of(request))
-            except OSError as error:  # open(2) fails: no system call is made
-                number = error.errno or errno.EIO
-            self.answers.append((request, number))
+    def _actor(self, calls: Iterable[TimedCall]) -> Events:
+        for timed in calls:
+            if timed.at > self.env.now:
+                yield self.env.timeout(timed.at - self.env.now)
+            number = yield from self.call(timed.call)
+            self.answers.append((timed, number))
 
-    def _steps_of(self, request: TimedCall) -> sequence.Steps:
-        if request.unload:
-            return sequence.delete_module(self.kernel, request.unload, os.O_NONBLOCK)
-        file = _File(request.load, self._image(request.load, request.flags))
-        return sequence.finit_module(self.kernel, file, request.params, request.flags)
-
-    def _image(self, what: str, flags: int) -> ModuleImage | Failure:
-        image = self._images.get((what, flags))
+    def opened(self, call: FinitModule) -> _File:
+        name = str(call.file)
+        image = self._images.get((name, call.flags))
         if image is None:
-            spec = self.scenario.modules.get(what)
-            path = self.scenario.folder / what
-            if not spec and path.is_dir():
-                return Failure(errno.EINVAL)  # kernel_read_file: not a regular file
+            image = self._images[name, call.flags] = self._image(name, call.flags)
+        return _File(name, image)
+
+    def _image(self, name: str, flags: int) -> ModuleImage | Failure:
+        spec = self.scenario.modules.get(name)
+        path = self.scenario.folder / name
+        if not spec and path.is_dir():
+            return Failure(errno.EINVAL)  # kernel_read_file: not a regular file
+        try:
             data = build_module(spec) if spec else path.read_bytes()
-            image = self._images[what, flags] = read_image(data, flags, self.kernel.config)
-        return image
+        except OSError as error:  # open(2) fails: no module call is made
+            raise LoadError(error.errno or errno.EIO) from None
+        return read_image(data, flags, self.kernel.config)
 
     def _step(self, seconds: float) -> Any:
         def handler(step: sequence.Step) -> Events:
@@ -92,13 +88,13 @@ class _Replay(VirtualKernel):
         return file.image
 
     def _run_init(self, step: sequence.RunInit) -> Events:
-        routine = self._environment.init(step.module.name)
+        routine = self._init_routines.of(step.module.name)
         if routine.seconds:
             yield self.env.timeout(routine.seconds)
         return routine.result(step.module.values, self.kernel.is_live)
 
 
 def replay_virtual(scenario: Scenario) -> tuple[Snapshot, list[tuple[TimedCall, int]]]:
-    """Replay in virtual time: what the kernel then shows, and each request with its errno or 0."""
+    """Replay in virtual time: what the kernel then shows, and each call with its errno or 0."""
     virtual = _Replay(scenario)
     return virtual.run(), virtual.answers

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from loader.calls import DeleteModule, FinitModule
 from loader.config import PAGE_SIZE, Config
 from loader.engine import sequence
 from loader.engine.init_routines import InitRoutine, InitRoutines
@@ -39,7 +40,7 @@ from loader.synthesize.sized import sized
 from loader.synthesize.spec import ModuleSpec
 
 # Kinds of steps by the name that a scenario's first line has for them.
-_STEPS: Mapping[str, type] = {
+STEPS: Mapping[str, type] = {
     "read": sequence.Read,
     "decompress": sequence.Decompress,
     "check": sequence.Check,
@@ -54,17 +55,15 @@ class ScenarioError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TimedCall:
-    """One system call: ``actor`` makes it at ``at`` seconds, or when its last one has ended.
+    """One call: ``actor`` makes it at ``at`` seconds, or when its last one has ended.
 
-    Exactly one of ``load`` (a described module or a path) and ``unload`` is not empty.
+    The file of a FinitModule is the name of a described module, or a path from the scenario's
+    folder.
     """
 
     at: float
     actor: str
-    load: str = ""
-    unload: str = ""
-    params: str = ""
-    flags: int = 0
+    call: FinitModule | DeleteModule
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Scenario:
     steps: Mapping[str, float] = field(default_factory=dict)
     modules: Mapping[str, ModuleSpec] = field(default_factory=dict)
     inits: Mapping[str, float] = field(default_factory=dict)
-    requests: tuple[TimedCall, ...] = ()
+    calls: tuple[TimedCall, ...] = ()
 
     @classmethod
     def read(cls, path: Path | str) -> Scenario:
@@ -92,15 +91,15 @@ class Scenario:
         return Config(release=release(self.kernel, self.without), compression=self.compression)
 
     @property
-    def environment(self) -> InitRoutines:
+    def init_routines(self) -> InitRoutines:
         """The init routines of its modules."""
         return InitRoutines({name: InitRoutine(seconds=s) for name, s in self.inits.items()})
 
     def by_actor(self) -> dict[str, list[TimedCall]]:
-        """The requests of each actor, in their order."""
+        """The calls of each actor, in their order."""
         actors: dict[str, list[TimedCall]] = {}
-        for request in self.requests:
-            actors.setdefault(request.actor, []).append(request)
+        for timed in self.calls:
+            actors.setdefault(timed.actor, []).append(timed)
         return actors
 
     def write_modules(self, folder: Path) -> dict[str, Path]:
@@ -111,9 +110,14 @@ class Scenario:
             paths[name].write_bytes(build_module(spec))
         return paths
 
-    def file(self, what: str, made: Mapping[str, Path]) -> Path:
-        """The file that a request to load ``what`` means, if ``made`` are the described modules."""
-        return made.get(what) or self.folder / what
+    def real(
+        self, call: FinitModule | DeleteModule, made: Mapping[str, Path]
+    ) -> FinitModule | DeleteModule:
+        """``call`` on real files, if ``made`` are the described modules."""
+        if isinstance(call, DeleteModule):
+            return call
+        path = made.get(str(call.file)) or self.folder / str(call.file)
+        return call._replace(file=str(path.absolute()))
 
 
 # -- reading a scenario ---------------------------------------------------------------------------
@@ -124,7 +128,7 @@ def parse_scenario(lines: Iterable[str], folder: Path) -> Scenario:
     scenario = Scenario(folder)
     modules: dict[str, ModuleSpec] = {}
     inits: dict[str, float] = {}
-    requests: list[TimedCall] = []
+    calls: list[TimedCall] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -133,7 +137,7 @@ def parse_scenario(lines: Iterable[str], folder: Path) -> Scenario:
             if not isinstance(document, dict):
                 raise ScenarioError("a JSON object is needed")
             if "at" in document:
-                requests += _requests(document)
+                calls += _timed_calls(document)
             elif "module" in document:
                 spec, seconds = _module(document)
                 modules[spec.module_name], inits[spec.module_name] = spec, seconds
@@ -141,8 +145,8 @@ def parse_scenario(lines: Iterable[str], folder: Path) -> Scenario:
                 scenario = _first_line(scenario, document)
         except (ValueError, TypeError, KeyError) as error:
             raise ScenarioError(f"line {number}: {_reason(error)}") from None
-    requests.sort(key=lambda request: request.at)
-    return replace(scenario, modules=modules, inits=inits, requests=tuple(requests))
+    calls.sort(key=lambda timed: timed.at)
+    return replace(scenario, modules=modules, inits=inits, calls=tuple(calls))
 
 
 def _reason(error: Exception) -> str:
@@ -158,7 +162,7 @@ def _only(document: Mapping[str, Any], *known: str) -> None:
 def _first_line(scenario: Scenario, document: Mapping[str, Any]) -> Scenario:
     _only(document, "kernel", "without", "compression", "steps")
     steps = {name: float(seconds) for name, seconds in document.get("steps", {}).items()}
-    _only(steps, *_STEPS)
+    _only(steps, *STEPS)
     made = replace(
         scenario,
         kernel=str(document.get("kernel", scenario.kernel)),
@@ -182,16 +186,20 @@ def _module(document: Mapping[str, Any]) -> tuple[ModuleSpec, float]:
     return spec, float(document.get("init", 0.0))
 
 
-def _requests(document: Mapping[str, Any]) -> Iterator[TimedCall]:
+def _timed_calls(document: Mapping[str, Any]) -> Iterator[TimedCall]:
     fields = dict(document)
     times, every = fields.pop("times", None), float(fields.pop("every", 0.0))
     _only(fields, "at", "actor", "load", "unload", "params", "flags")
-    request = TimedCall(**{"actor": "", **fields})
-    if bool(request.load) == bool(request.unload):
+    load, unload = fields.get("load", ""), fields.get("unload", "")
+    if bool(load) == bool(unload):
         raise ScenarioError("a request either loads or unloads")
+    call: FinitModule | DeleteModule = DeleteModule(unload)
+    if load:
+        call = FinitModule(load, fields.get("params", ""), fields.get("flags", 0))
+    timed = TimedCall(fields["at"], fields.get("actor", ""), call)
     if times is None:
-        yield request
+        yield timed
         return
     for index in range(times):
-        actor = f"{request.actor}-{index + 1}"
-        yield replace(request, at=request.at + index * every, actor=actor)
+        actor = f"{timed.actor}-{index + 1}"
+        yield replace(timed, at=timed.at + index * every, actor=actor)

@@ -21,12 +21,13 @@ from typing import Any
 
 import simpy
 
-from loader.calls import MODULE_INIT_COMPRESSED_FILE
+from loader.calls import MODULE_INIT_COMPRESSED_FILE, Call, FinitModule, InitModule
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.clock import Events, VirtualKernel
-from loader.engine.state import InitResult
+from loader.engine.module import InitResult
 from loader.engine.stats import Snapshot
+from loader.image.module_image import ModuleImage
 from loader.release import choose_release
 from loader.simulate.machine import Coldplug, Machine, check_names
 from loader.simulate.shared_file import SharedFile
@@ -226,16 +227,22 @@ class _Boot(VirtualKernel):
         """One system call; 0 or the errno."""
         self.requests += 1
         file = self._file(name)
+        call: Call = FinitModule(name, "", self._flags)
         if self._by_user:
             yield from self._user_reads(file)
-            steps = sequence.init_module(self.kernel, file.image, file.image.len, "")
-        else:
-            steps = sequence.finit_module(self.kernel, file, "", self._flags)
-        number = yield from self.call(steps)
+            call = InitModule(name)
+        number = yield from self.call(call)
         if not number:
             yield self.timeout(self._about(self.costs.settle))
         self.out_of_memory += number == errno.ENOMEM
         return number
+
+    def opened(self, call: FinitModule) -> SharedFile:
+        return self._file(str(call.file))
+
+    def memory(self, call: InitModule) -> tuple[ModuleImage, int]:
+        image = self._file(str(call.image)).image
+        return image, image.len
 
     def _file(self, name: str) -> SharedFile:
         file = self._files.get(name)

@@ -73,7 +73,7 @@ class EngineOptions:
 
         with ending_with(MISUSED):
             tree = self.tree()
-            return LiveKernel(self.config(tree), tree=tree, environment=self.init_routines())
+            return LiveKernel(self.config(tree), tree=tree, init_routines=self.init_routines())
 
     def release(self) -> Release:
         """Which kernel it is; nothing need be read to say so. UserError."""

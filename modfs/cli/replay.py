@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from loader.calls import FinitModule
 from loader.release import choose_release
 from loader.simulate.replay import replay_virtual
 from loader.simulate.scenario import Scenario, TimedCall
@@ -81,7 +82,8 @@ def _replay(
     return stats(snapshot), answers
 
 
-def _told(request: TimedCall, number: int) -> str:
-    what = f"load {request.load}" if request.load else f"unload {request.unload}"
+def _told(timed: TimedCall, number: int) -> str:
+    call = timed.call
+    what = f"load {call.file}" if isinstance(call, FinitModule) else f"unload {call.name}"
     answer = errno.errorcode.get(number, str(number)) if number else "ok"
-    return f"{request.at:.6f} {request.actor} {what}: {answer}"
+    return f"{timed.at:.6f} {timed.actor} {what}: {answer}"

@@ -29,7 +29,7 @@ from modfs.verify.transcript import Transcript
 
 if TYPE_CHECKING:
     from loader.engine.threads import LiveKernel
-    from modfs.verify.through_mount import Mounted
+    from modfs.verify.answerers import Mounted
 
     Mounting = Callable[[LiveKernel], AbstractContextManager[Mounted]]
 

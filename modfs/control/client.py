@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from loader.calls import File
 from loader.errors import LoadError
-
-_SYS_SETGROUPS = {"x86_64": 116, "aarch64": 159}.get(platform.machine())
-_libc = ctypes.CDLL(None, use_errno=True)
+from modfs.linux import descriptor_of_thread, libc, setgroups_of_thread
 
 
 class Client:
@@ -52,13 +49,23 @@ class Client:
             self._root = "" if root == "/" else f"/proc/{self.tid}/root"
         return self._root + path
 
-    def open(self, path: str) -> int:
-        """Open a file for reading with this process's rights. OSError: as open(2)."""
-        return self.open_here(self.path(path))
+    def open(self, file: File, access: int = os.O_RDONLY) -> tuple[int, bool]:
+        """What its path or descriptor is in this process (loader.calls.Caller). OSError."""
+        if isinstance(file, int):
+            return self._descriptor(file)
+        return self.open_here(self.path(os.fspath(file)), access), True
 
-    def open_here(self, path: str) -> int:
-        """The same for a path as it is seen from here. OSError: as open(2)."""
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    def _descriptor(self, fd: int) -> tuple[int, bool]:
+        try:
+            return descriptor_of_thread(self.tid, fd), True
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                return -1, False  # which the kernel has to answer
+            raise
+
+    def open_here(self, path: str, access: int = os.O_RDONLY) -> int:
+        """A path as it is seen from here, with the client's rights. OSError: as open(2)."""
+        flags = access | os.O_CLOEXEC | os.O_NONBLOCK
         if self.uid == os.geteuid():
             return os.open(path, flags)
         if os.geteuid() != 0:
@@ -71,20 +78,11 @@ class Client:
         """This thread has the client's user, groups and no capability over files meanwhile."""
         groups = os.getgroups()
         try:
-            _setgroups([int(group) for group in self._status.get("Groups", "").split()])
-            _libc.setfsgid(self.gid)
-            _libc.setfsuid(self.uid)
+            setgroups_of_thread(list(map(int, self._status.get("Groups", "").split())))
+            libc.setfsgid(self.gid)
+            libc.setfsuid(self.uid)
             yield
         finally:
-            _libc.setfsuid(0)
-            _libc.setfsgid(os.getegid())
-            _setgroups(groups)
-
-
-def _setgroups(groups: list[int]) -> None:
-    """setgroups(2) for this thread alone: the C library's would change every thread's."""
-    if _SYS_SETGROUPS is None:
-        raise LoadError(errno.ENOSYS)
-    array = (ctypes.c_uint32 * len(groups))(*groups)
-    if _libc.syscall(_SYS_SETGROUPS, len(groups), array):
-        raise LoadError(ctypes.get_errno())
+            libc.setfsuid(0)
+            libc.setfsgid(os.getegid())
+            setgroups_of_thread(groups)

@@ -1,17 +1,35 @@
-"""The grammar of the control file: a line in, a request out.
+"""The grammar of the control file: a line in, requests out, and back.
 
-The requests are named after the commands and the system calls that people know. Nothing is done
-here, no file is looked at.
+A line is a command as people type it, or one of the three system calls. For programs, which have to
+say exactly what a caller did, the calls have options besides what HELP tells:
+
+    finit_module [--open N] [--params TEXT | --unmapped-params] PATH|--fd N [flags=N]
+    init_module [--params TEXT | --unmapped-params] PATH|--fd N|--unmapped [len=N]
+    delete_module NAME|--unmapped [flags=N]
+
+``--fd N`` is the writer's own descriptor, ``--open`` what PATH is opened with (2: O_RDWR),
+``--params`` the parameter string to the letter, "unmapped" an address that is not mapped.
+``parse(format_call(call))`` is ``(call,)``. Nothing is done here, no file is looked at.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
-from loader.calls import MODULE_INIT_IGNORE_MODVERSIONS, MODULE_INIT_IGNORE_VERMAGIC
+from loader.calls import (
+    MANGLED,
+    MODULE_INIT_IGNORE_MODVERSIONS,
+    MODULE_INIT_IGNORE_VERMAGIC,
+    Call,
+    DeleteModule,
+    File,
+    FinitModule,
+    InitModule,
+)
+from loader.errors import UserError
 from loader.words import module_name
 
 HELP = """\
@@ -27,39 +45,15 @@ HELP = """\
 """
 
 
-class ControlError(ValueError):
-    """The line is no request; the message says why."""
+class Insmod(NamedTuple):
+    """insmod: one file, unpacked here if the kernel does not know its format."""
 
-
-@dataclass(frozen=True, slots=True)
-class FinitModule:
-    """finit_module(2) on a file. ``unpack``: as insmod does it, see modfs.requests."""
-
-    path: str
+    file: str
     params: str = ""
     flags: int = 0
-    unpack: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class InitModule:
-    """init_module(2) with the first ``length`` bytes of a file, None for all."""
-
-    path: str
-    params: str = ""
-    length: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteModule:
-    """delete_module(2)."""
-
-    name: str
-    flags: int = os.O_NONBLOCK
-
-
-@dataclass(frozen=True, slots=True)
-class Modprobe:
+class Modprobe(NamedTuple):
     """modprobe: a module or alias with all that it needs."""
 
     name: str
@@ -68,8 +62,7 @@ class Modprobe:
     first_time: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ModprobeRemove:
+class ModprobeRemove(NamedTuple):
     """modprobe -r: a module, and those that nobody needs any more."""
 
     name: str
@@ -77,63 +70,102 @@ class ModprobeRemove:
     first_time: bool = False
 
 
-Request = FinitModule | InitModule | DeleteModule | Modprobe | ModprobeRemove
-_FORCE = MODULE_INIT_IGNORE_VERMAGIC | MODULE_INIT_IGNORE_MODVERSIONS
+Request = Call | Insmod | Modprobe | ModprobeRemove
 
 # option -> bits of the flags argument
 _INSERT_OPTIONS: dict[str, int] = {
-    "-f": _FORCE,
-    "--force": _FORCE,
+    "-f": MANGLED,
+    "--force": MANGLED,
     "--force-vermagic": MODULE_INIT_IGNORE_VERMAGIC,
     "--force-modversion": MODULE_INIT_IGNORE_MODVERSIONS,
 }
-
 _REMOVE_OPTIONS: dict[str, int] = {"-f": os.O_TRUNC, "--force": os.O_TRUNC}
-
 # Accepted without meaning here: these tools are quiet or talkative, wait or log elsewhere.
 _IGNORED = frozenset(
     ("-v", "--verbose", "-q", "--quiet", "-s", "--syslog", "-b", "--use-blacklist")
 )
-
-_SPECIAL = frozenset("\"'\\#")
+# What a path may be opened with: nothing that makes or changes a file.
+_ACCESS = os.O_ACCMODE | os.O_PATH
 
 
 def parse(line: str) -> tuple[Request, ...]:
-    """The requests of one line; none for a comment or an empty one. ControlError."""
-    if _SPECIAL.isdisjoint(line):
-        words = line.split()
-    else:
-        try:
-            words = shlex.split(_without_comment(line))
-        except ValueError as error:
-            raise ControlError(str(error)) from None
+    """The requests of one line; none for a comment or an empty one. UserError: it is no request."""
+    words = list(_words(line)) if _SPECIAL.search(line) else line.split()
     if not words:
         return ()
     parser = _PARSERS.get(words[0])
     if parser is None:
-        raise ControlError(f"{words[0]}: no such request")
+        raise UserError(f"{words[0]}: no such request")
     return tuple(parser(words[0], words[1:]))
 
 
-def _without_comment(line: str) -> str:
-    """As a shell has it: # begins a comment where a word could begin, and is not quoted."""
-    quote = ""
-    before = " "
-    for position, character in enumerate(line):
-        if before == "\\" and quote != "'":
-            before = ""  # this one is quoted
-            continue
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-        elif character == "#" and before.isspace():
-            return line[:position]
-        before = character
-    return line
+# -- words ----------------------------------------------------------------------------------------
+
+_BLANKS = " \t\r\v\f\n"
+# What makes a line more than words with blanks between them (str.split knows more blanks).
+_SPECIAL = re.compile("[\"'\\\\#$\x1c-\x1f]|[^\x00-\x7f]")
+_PART = re.compile(
+    r"""\$'(?P<escaped>(?:[^'\\]|\\.)*)'
+      | '(?P<literal>[^']*)'
+      | "(?P<quoted>(?:[^"\\]|\\.)*)"
+      | \\(?P<one>.)
+      | (?P<plain>(?:[^ \t\r\v\f\n'"\\$]|\$(?!'))+)""",
+    re.VERBOSE | re.DOTALL,
+)
+_IN_QUOTES = re.compile(r"\\([\"\\$`])")
+_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f"}
+_SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
-def _options(request: str, words: list[str], known: dict[str, int]) -> tuple[int, list[str]]:
+def _words(line: str) -> Iterator[str]:
+    """The words of a line as a shell has them: quotes, \\, $'...', and comments after #."""
+    position, end = 0, len(line)
+    while True:
+        while position < end and line[position] in _BLANKS:
+            position += 1
+        if position == end or line[position] == "#":
+            return
+        word = ""
+        while part := _PART.match(line, position):
+            word += _unquoted(part)
+            position = part.end()
+        if position < end and line[position] not in _BLANKS:
+            escaped = line[position] == "\\"
+            raise UserError("No escaped character" if escaped else "No closing quotation")
+        yield word
+
+
+def _unquoted(part: re.Match[str]) -> str:
+    text = part[part.lastgroup or 0]
+    if part.lastgroup == "quoted":
+        return _IN_QUOTES.sub(r"\1", text)
+    if part.lastgroup == "escaped":
+        return _ESCAPE.sub(_unescaped, text)
+    return text
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    code = escape[1]
+    if code[0] == "x" and len(code) > 1:
+        return bytes((int(code[1:], 16),)).decode("utf-8", "surrogateescape")
+    return _ESCAPES.get(code, code)
+
+
+def quote(word: str) -> str:
+    """``word`` so that it is one word of a line."""
+    if _SAFE.fullmatch(word):
+        return word
+    if "\n" not in word:
+        return "'" + word.replace("'", "'\"'\"'") + "'"
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"$'{escaped}'"
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+def _options(request: str, words: list[str], known: Mapping[str, int]) -> tuple[int, list[str]]:
     """(flags of the options, the other words)."""
     flags = 0
     for position, word in enumerate(words):
@@ -141,8 +173,10 @@ def _options(request: str, words: list[str], known: dict[str, int]) -> tuple[int
             flags |= known[word]
         elif word in _IGNORED:
             continue
+        elif word == "--":
+            return flags, words[position + 1 :]
         elif word.startswith("-") and len(word) > 1:
-            raise ControlError(f"{request}: no option {word}")
+            raise UserError(f"{request}: no option {word}")
         else:
             return flags, words[position:]
     return flags, []
@@ -150,27 +184,14 @@ def _options(request: str, words: list[str], known: dict[str, int]) -> tuple[int
 
 def _first(request: str, words: list[str], what: str) -> tuple[str, list[str]]:
     if not words:
-        raise ControlError(f"{request}: {what} is missing")
+        raise UserError(f"{request}: {what} is missing")
     return words[0], words[1:]
-
-
-def _number(request: str, words: list[str], name: str) -> tuple[int | None, list[str]]:
-    """The word NAME=N, if it comes first."""
-    if words and words[0].startswith(f"{name}="):
-        try:
-            value = int(words[0].partition("=")[2], 0)
-        except ValueError:
-            raise ControlError(f"{request}: {words[0]} is no number") from None
-        if not 0 <= value < 1 << 63:
-            raise ControlError(f"{request}: {words[0]} is out of range")
-        return value, words[1:]
-    return None, words
 
 
 def _insmod(request: str, words: list[str]) -> Iterator[Request]:
     flags, words = _options(request, words, _INSERT_OPTIONS)
     path, params = _first(request, words, "a path")
-    yield FinitModule(path, " ".join(params), flags, unpack=True)
+    yield Insmod(path, " ".join(params), flags)
 
 
 def _modprobe(request: str, words: list[str]) -> Iterator[Request]:
@@ -196,23 +217,93 @@ def _rmmod(request: str, words: list[str]) -> Iterator[Request]:
         yield DeleteModule(module_name(module), os.O_NONBLOCK | flags)
 
 
-def _finit_module(request: str, words: list[str]) -> Iterator[Request]:
-    path, words = _first(request, words, "a path")
-    flags, words = _number(request, words, "flags")
-    yield FinitModule(path, " ".join(words), flags or 0)
+# -- system calls ---------------------------------------------------------------------------------
+
+_WITH_VALUE = ("--fd", "--open", "--params")
+_WITHOUT_VALUE = ("--unmapped", "--unmapped-params")
 
 
-def _init_module(request: str, words: list[str]) -> Iterator[Request]:
-    path, words = _first(request, words, "a path")
-    length, words = _number(request, words, "len")
-    yield InitModule(path, " ".join(words), length)
+class _Words:
+    """The words after a system call's name, taken from the front."""
+
+    def __init__(self, request: str, words: list[str]) -> None:
+        self.request = request
+        self.words = words
+        self.options: dict[str, str] = {}
+        while self.words and self.words[0].startswith("-") and len(self.words[0]) > 1:
+            word = self.words.pop(0)
+            if word == "--":
+                return
+            if word not in _WITH_VALUE + _WITHOUT_VALUE:
+                raise UserError(f"{request}: no option {word}")
+            self.options[word] = self.first(f"what follows {word}") if word in _WITH_VALUE else ""
+
+    def first(self, what: str) -> str:
+        if not self.words:
+            raise UserError(f"{self.request}: {what} is missing")
+        return self.words.pop(0)
+
+    def file(self) -> File:
+        """The writer's descriptor, or a path."""
+        if "--fd" in self.options:
+            return self.number("--fd", self.options["--fd"])
+        return self.first("a path")
+
+    def access(self) -> int:
+        access = self.number("--open", self.options.get("--open", "0"))
+        if access & ~_ACCESS:
+            raise UserError(f"{self.request}: --open {access} is more than opening")
+        return access
+
+    def setting(self, name: str) -> int | None:
+        """The word NAME=N, if it comes first."""
+        if not self.words or not self.words[0].startswith(f"{name}="):
+            return None
+        word = self.words.pop(0)
+        return self.number(word, word.partition("=")[2])
+
+    def number(self, word: str, text: str) -> int:
+        try:
+            value = int(text, 0)
+        except ValueError:
+            raise UserError(f"{self.request}: {word} is no number") from None
+        if not -(1 << 31) <= value < 1 << 64:
+            raise UserError(f"{self.request}: {word} is out of range")
+        return value
+
+    def params(self) -> str | None:
+        """All that is left is for the module."""
+        given = "--params" in self.options or "--unmapped-params" in self.options
+        if not given:
+            return " ".join(self.words)
+        self.end()
+        return self.options.get("--params")
+
+    def end(self) -> None:
+        if self.words:
+            raise UserError(f"{self.request}: {self.words[0]} is one word too many")
 
 
-def _delete_module(request: str, words: list[str]) -> Iterator[Request]:
-    name, words = _first(request, words, "a module")
-    flags, words = _number(request, words, "flags")
-    if words:
-        raise ControlError(f"{request}: {words[0]} is one word too many")
+def _finit_module(request: str, line: list[str]) -> Iterator[Request]:
+    words = _Words(request, line)
+    file, flags = words.file(), words.setting("flags")
+    yield FinitModule(file, words.params(), flags or 0, words.access())
+
+
+def _init_module(request: str, line: list[str]) -> Iterator[Request]:
+    words = _Words(request, line)
+    image = None if "--unmapped" in words.options else words.file()
+    length = words.setting("len")
+    if length is not None and length < 0:
+        raise UserError(f"{request}: len={length} is out of range")
+    yield InitModule(image, words.params(), length)
+
+
+def _delete_module(request: str, line: list[str]) -> Iterator[Request]:
+    words = _Words(request, line)
+    name = None if "--unmapped" in words.options else words.first("a module")
+    flags = words.setting("flags")
+    words.end()
     yield DeleteModule(name, os.O_NONBLOCK if flags is None else flags)
 
 
@@ -224,3 +315,46 @@ _PARSERS: dict[str, Callable[[str, list[str]], Iterator[Request]]] = {
     "init_module": _init_module,
     "delete_module": _delete_module,
 }
+
+
+# -- and back -------------------------------------------------------------------------------------
+
+
+def format_call(call: Call) -> str:
+    """The line, without its end, that is this call. ValueError: an image of bytes, which no line
+    can hold; write it to a file and give its descriptor."""
+    return " ".join(map(quote, _call_words(call)))
+
+
+def _call_words(call: Call) -> Iterator[str]:
+    if isinstance(call, FinitModule):
+        yield "finit_module"
+        yield from ("--open", str(call.access)) if call.access else ()
+        yield from _params_words(call.params)
+        yield from _file_words(call.file)
+        yield from (f"flags={call.flags}",) if call.flags else ()
+    elif isinstance(call, InitModule):
+        if isinstance(call.image, bytes):
+            raise ValueError("a line cannot hold bytes")
+        yield "init_module"
+        yield from _params_words(call.params)
+        yield from ("--unmapped",) if call.image is None else _file_words(call.image)
+        yield from (f"len={call.length}",) if call.length is not None else ()
+    else:
+        yield "delete_module"
+        yield from ("--unmapped",) if call.name is None else _place_words(call.name)
+        yield from (f"flags={call.flags}",) if call.flags != os.O_NONBLOCK else ()
+
+
+def _params_words(params: str | None) -> tuple[str, ...]:
+    if params is None:
+        return ("--unmapped-params",)
+    return ("--params", params) if params else ()
+
+
+def _file_words(file: File) -> tuple[str, ...]:
+    return ("--fd", str(file)) if isinstance(file, int) else _place_words(os.fspath(file))
+
+
+def _place_words(text: str) -> tuple[str, ...]:
+    return ("--", text) if text.startswith("-") else (text,)

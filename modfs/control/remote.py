@@ -1,38 +1,50 @@
-"""The engine of a mount that somebody serves already, for ``modfs run --mount``."""
+"""The engine of a mount that somebody serves: calls are written to its control file.
+
+A transport, which judges nothing: errnos and counters come from the engine behind the mount.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
-import shlex
 from pathlib import Path
 
-from loader.calls import Caller
+from loader.calls import ANYONE, Call, Caller, DeleteModule, FinitModule, InitModule
 from loader.errors import LoadError
+from modfs.control.grammar import format_call
 
 
-class Joined:
-    """Sends calls as requests through a mount's control file (modfs.intercept.Engine)."""
+class RemoteKernel:
+    """A mount's engine (loader.calls.SystemCalls), and its texts."""
 
     def __init__(self, mountpoint: Path) -> None:
         """OSError: nothing answers there."""
-        self._folder = mountpoint
-        self._folder_fd = os.open(mountpoint, os.O_PATH | os.O_CLOEXEC)
-        self.compression = self._read("compression").strip()
+        self._folder = os.open(mountpoint, os.O_PATH | os.O_CLOEXEC)
+        try:
+            self.compression = self.read(".control/compression").strip()
+        except OSError:
+            os.close(self._folder)
+            raise
 
-    def _read(self, name: str) -> str:
-        fd = os.open(f".control/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder_fd)
-        with os.fdopen(fd) as file:
+    def close(self) -> None:
+        """Hold the mount no longer."""
+        os.close(self._folder)
+
+    # -- what can be read -------------------------------------------------------------------------
+
+    def read(self, name: str) -> str:
+        """The text of one of its files. OSError."""
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        with os.fdopen(fd, errors="surrogateescape") as file:
             return file.read()
 
     def proc_modules(self) -> str:
         """/proc/modules."""
-        return self._read("proc_modules")
+        return self.read(".control/proc_modules")
 
     def _sys_module(self) -> dict[str, dict[str, str]]:
-        found: dict[str, dict[str, str]] = json.loads(self._read("sys_module"))
+        found: dict[str, dict[str, str]] = json.loads(self.read(".control/sys_module"))
         return found
 
     def module_names(self) -> list[str]:
@@ -45,71 +57,57 @@ class Joined:
 
     def tree(self) -> Path | None:
         """The module tree of the mount's engine."""
-        root = self._read("tree").strip()
+        root = self.read(".control/tree").strip()
         return Path(root) if root else None
 
     def stats(self) -> str:
         """The report."""
-        fd = os.open("stats", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder_fd)
-        with os.fdopen(fd) as file:
-            return file.read()
+        return self.read("stats")
 
-    def finit_module(self, file: int, params: str | None, flags: int, *, caller: Caller) -> None:
-        """LoadError: the errno of the request."""
-        self._allow(caller)
-        if file < 0:
-            raise LoadError(errno.EBADF)
-        access = fcntl.fcntl(file, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_PATH)
-        if access not in (os.O_RDONLY, os.O_RDWR):
-            raise LoadError(errno.EBADF)
-        if access == os.O_RDWR:
-            raise LoadError(errno.ETXTBSY)
-        self._insert("finit_module", file, f"flags={flags & 0xFFFFFFFF}", params)
+    # -- calls ------------------------------------------------------------------------------------
 
-    def init_module(
-        self, image: bytes | None, params: str | None, *, length: int, caller: Caller
-    ) -> None:
-        """LoadError: the errno of the request."""
-        self._allow(caller)
-        if image is None:
-            raise LoadError(errno.EFAULT)
-        fd = os.memfd_create("module", os.MFD_CLOEXEC)
-        try:
-            with os.fdopen(os.dup(fd), "wb") as memory:
-                memory.write(image)
-            self._insert("init_module", fd, f"len={length}", params)
-        finally:
-            os.close(fd)
-
-    def delete_module(self, name: str, flags: int, *, caller: Caller) -> None:
-        """LoadError: the errno of the request."""
-        self._allow(caller)
-        if not name:
-            raise LoadError(errno.ENOENT)
-        self._request("delete_module", name, f"flags={flags}")
+    def call(self, call: Call, caller: Caller = ANYONE) -> None:
+        """LoadError: the errno that the mount's engine gives."""
+        caller.may_init_module()  # the mount sees this process, not the caller
+        if isinstance(call, DeleteModule):
+            self._write(call)
+        elif isinstance(call, FinitModule):
+            fd, ours = caller.open(call.file, call.access)
+            self._with_descriptor(call._replace(file=fd, access=0), fd, ours)
+        elif isinstance(call.image, bytes):
+            fd = _in_memory(call.image)
+            length = len(call.image) if call.length is None else call.length
+            self._with_descriptor(call._replace(image=fd, length=length), fd, True)
+        elif call.image is None:
+            self._write(call)
+        else:
+            fd, ours = caller.open(call.image, os.O_RDONLY)
+            self._with_descriptor(call._replace(image=fd), fd, ours)
 
     def wake(self) -> None:
         """Callers wait in the mount's own server; a killed one is answered when it is done."""
 
-    def _allow(self, caller: Caller) -> None:
-        if not caller.capable:
-            raise LoadError(errno.EPERM)
-
-    def _insert(self, call: str, fd: int, setting: str, params: str | None) -> None:
-        if params is None:
-            raise LoadError(errno.EFAULT)
-        words = [params] if params else []
-        self._request(call, f"/proc/self/fd/{fd}", setting, *words)
-
-    def _request(self, *words: str) -> None:
-        line = shlex.join(words)
-        if "\n" in line:
-            raise LoadError(errno.EINVAL)
-        flags = os.O_WRONLY | os.O_CLOEXEC
-        control = os.open("control", flags, dir_fd=self._folder_fd)
+    def _with_descriptor(self, call: FinitModule | InitModule, fd: int, ours: bool) -> None:
         try:
-            os.write(control, f"{line}\n".encode("utf-8", "surrogateescape"))
+            self._write(call)
+        finally:
+            if ours:
+                os.close(fd)
+
+    def _write(self, call: Call) -> None:
+        line = f"{format_call(call)}\n".encode("utf-8", "surrogateescape")
+        control = os.open("control", os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        try:
+            os.write(control, line)
         except OSError as error:
             raise LoadError(error.errno or errno.EIO) from None
         finally:
             os.close(control)
+
+
+def _in_memory(data: bytes) -> int:
+    """A descriptor of a file with these bytes, which the mount's server can read."""
+    fd = os.memfd_create("module", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as memory:
+        memory.write(data)
+    return fd

@@ -5,33 +5,23 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from typing import Any
 
-from loader.calls import MODULE_INIT_COMPRESSED_FILE, Caller
-from loader.engine.threads import LiveKernel
-from loader.errors import LoadError
-from loader.packings import MAGIC_BYTES, Packing, by_magic, read_module
-from loader.tree.probe_list import Probe as ProbedFile
-from loader.words import canonical, module_name
-from modfs.control.client import Client
-from modfs.control.grammar import (
-    ControlError,
+from loader.calls import (
+    MODULE_INIT_COMPRESSED_FILE,
+    Caller,
     DeleteModule,
     FinitModule,
     InitModule,
-    Modprobe,
-    ModprobeRemove,
-    Request,
-    parse,
 )
+from loader.engine.threads import LiveKernel
+from loader.errors import LoadError, UserError
+from loader.packings import MAGIC_BYTES, Packing, by_magic, read_module
+from loader.tree.probe_list import Probe
+from loader.words import canonical, module_name
+from modfs.control.client import Client
+from modfs.control.grammar import Insmod, Modprobe, ModprobeRemove, Request, parse
 from modfs.control.results import Results
-
-
-def _packing(fd: int) -> Packing | None:
-    """How a file is packed, by its first bytes."""
-    try:
-        return by_magic(os.pread(fd, MAGIC_BYTES, 0))
-    except OSError:  # a folder, a pipe: the kernel will say so
-        return None
 
 
 class Requests:
@@ -40,74 +30,81 @@ class Requests:
     def __init__(self, live: LiveKernel, interrupted: Callable[[], bool]) -> None:
         self.live = live
         self.results = Results()
-        self._caller = Caller(signal_pending=interrupted)
+        self._interrupted = interrupted
 
     def run(self, line: str, client: Client, command: str) -> int:
         """Run one line; the errno of what failed first, 0 if nothing did."""
-        outcome, number = "ok", 0
         try:
             if "\0" in line:
-                raise ControlError("a NUL byte")
+                raise UserError("a NUL byte")
             requests = parse(line)
-            if not requests:
-                return 0
-            for request in requests:
-                try:
-                    self._carry_out(request, client)
-                except OSError as error:
-                    if not number:
-                        number = error.errno or errno.EIO
-                        outcome = errno.errorcode.get(number, str(number))
-        except ControlError as error:
-            number, outcome = errno.EINVAL, f"EINVAL ({error})"
+        except UserError as error:
+            self.results.add(client.pid, command, line, f"EINVAL ({error})")
+            return errno.EINVAL
+        if not requests:
+            return 0
+        tools = _Tools(self.live, client, self._interrupted)
+        numbers = [tools.carry_out(request) for request in requests]
+        number = next(filter(None, numbers), 0)
+        outcome = errno.errorcode.get(number, str(number)) if number else "ok"
         self.results.add(client.pid, command, line, outcome)
         return number
 
-    def _carry_out(self, request: Request, client: Client) -> None:
-        if isinstance(request, FinitModule):
-            self._finit_module(request, client)
-        elif isinstance(request, DeleteModule):
-            self.live.delete_module(request.name, request.flags, caller=self._caller)
-        elif isinstance(request, InitModule):
-            self._init_module(request, client)
-        elif isinstance(request, Modprobe):
-            self._probe(request, client)
-        else:
-            self._remove(request)
 
-    def _finit_module(self, request: FinitModule, client: Client) -> None:
-        fd = client.open(request.path)
+class _Tools:
+    """What one client's requests do: system calls as they are, and kmod's tools."""
+
+    def __init__(self, live: LiveKernel, client: Client, interrupted: Callable[[], bool]) -> None:
+        self.live = live
+        self.client = client
+        self.caller = Caller(interrupted, open=client.open)
+
+    def carry_out(self, request: Request) -> int:
+        """0, or the errno with which it ended."""
         try:
-            self._insert(fd, request.params, request.flags, request.unpack)
-        finally:
-            os.close(fd)
+            tool = _TOOLS.get(type(request))
+            if tool is None:
+                self.live.call(request, self.caller)  # type: ignore[arg-type]
+            else:
+                tool(self, request)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
 
-    def _insert(self, fd: int, params: str, flags: int, unpack: bool) -> None:
-        """``unpack``: what kmod does with a compressed module, from release 31 on.
+    # -- insmod -----------------------------------------------------------------------------------
 
-        It knows one by its first bytes, lets the kernel unpack the format that the kernel says it
-        knows, and unpacks any other itself, for init_module.
+    def insmod(self, request: Insmod) -> None:
+        """One file. OSError."""
+        self._insert(self.client.path(request.file), request.params, request.flags)
+
+    def _insert(self, path: str, params: str, flags: int) -> None:
+        """What kmod does with a file, from release 31 on.
+
+        It knows a compressed one by its first bytes, lets the kernel unpack the format that the
+        kernel says it knows, and unpacks any other itself, for init_module.
         """
-        packing = _packing(fd) if unpack else None
-        if packing is not None:
-            if packing.name != self.live.config.compression:
+        fd = self.client.open_here(path)
+        try:
+            packing = _packing(fd)
+            if packing is None:
+                self._call(FinitModule(fd, params, flags))
+            elif packing.name == self.live.config.compression:
+                self._call(FinitModule(fd, params, flags | MODULE_INIT_COMPRESSED_FILE))
+            else:
                 image = read_module(f"/proc/self/fd/{fd}", packing)
                 if not image:
                     raise LoadError(errno.EINVAL)
-                self.live.init_module(image, params, caller=self._caller)
-                return
-            flags |= MODULE_INIT_COMPRESSED_FILE
-        self.live.finit_module(fd, params, flags, caller=self._caller)
+                self._call(InitModule(image, params))
+        finally:
+            os.close(fd)
 
-    def _init_module(self, request: InitModule, client: Client) -> None:
-        with os.fdopen(client.open(request.path), "rb") as file:
-            image = file.read()
-        length = request.length
-        self.live.init_module(image, request.params, length=length, caller=self._caller)
+    def _call(self, call: FinitModule | InitModule | DeleteModule) -> None:
+        """A call on descriptors of this process."""
+        self.live.call(call, Caller(self.caller.signal_pending))
 
     # -- modprobe ---------------------------------------------------------------------------------
 
-    def _probe(self, request: Modprobe, client: Client) -> None:
+    def modprobe(self, request: Modprobe) -> None:
         """A module or alias with its dependencies first; what is live already is left alone."""
         tree = self.live.tree
         names = tree.resolve(request.name) if tree else ()
@@ -121,44 +118,52 @@ class Requests:
                     raise LoadError(errno.EEXIST)
                 continue
             for probe in tree.probe_list(name):
-                self._insert_probed(probe, name, request, client)
+                self._insert_probed(probe, name, request)
 
-    def _insert_probed(
-        self, probe: ProbedFile, target: str, request: Modprobe, client: Client
-    ) -> None:
-        path, required = probe
-        name = module_name(path)
+    def _insert_probed(self, probe: Probe, target: str, request: Modprobe) -> None:
+        name = module_name(probe.path)
         if self._is_live(name):
             return
         is_target = name == target
         params, flags = (request.params, request.flags) if is_target else ("", 0)
         try:
-            fd = client.open_here(str(path))
-            try:
-                self._insert(fd, params, flags, unpack=True)
-            finally:
-                os.close(fd)
+            self._insert(str(probe.path), params, flags)
         except OSError as error:
             was_there = error.errno == errno.EEXIST and not (is_target and request.first_time)
-            if not was_there and required:
+            if not was_there and probe.required:
                 raise
 
-    def _remove(self, request: ModprobeRemove) -> None:
+    def modprobe_remove(self, request: ModprobeRemove) -> None:
         """The module, then those it needed that nobody uses any more."""
         tree = self.live.tree
         names = (tree.resolve(request.name) if tree else ()) or (request.name,)
         for name in names:
             try:
-                self.live.delete_module(canonical(name), request.flags, caller=self._caller)
+                self._call(DeleteModule(canonical(name), request.flags))
             except LoadError as error:
                 if error.errno != errno.ENOENT or request.first_time:
                     raise
             for path in reversed(tree.dependencies(name) if tree else ()):
                 try:
-                    self.live.delete_module(module_name(path), caller=self._caller)
-                except OSError:
+                    self._call(DeleteModule(module_name(path)))
+                except LoadError:
                     continue  # still used, or not loaded
 
     def _is_live(self, name: str) -> bool:
         with self.live.kernel.lock:
             return self.live.kernel.is_live(name)
+
+
+_TOOLS: dict[type, Callable[[_Tools, Any], None]] = {
+    Insmod: _Tools.insmod,
+    Modprobe: _Tools.modprobe,
+    ModprobeRemove: _Tools.modprobe_remove,
+}
+
+
+def _packing(fd: int) -> Packing | None:
+    """How a file is packed, by its first bytes."""
+    try:
+        return by_magic(os.pread(fd, MAGIC_BYTES, 0))
+    except OSError:  # a folder, a pipe: the kernel will say so
+        return None

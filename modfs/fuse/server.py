@@ -13,58 +13,20 @@ import errno
 import logging
 import os
 import signal
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_void_p
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
+
+from modfs.fuse.files import FileSystem
+from modfs.fuse.python_states import KeptStates
 
 log = logging.getLogger("modfs.fuse")
 
 
 class LibfuseMissing(Exception):
     """libfuse 2 is not installed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What getattr tells: ``mode`` with the type of the file; ``size`` in bytes."""
-
-    mode: int
-    size: int = 0
-    links: int = 1
-    inode: int = 0
-
-
-class FileSystem(Protocol):
-    """What a file system does. Paths are bytes from the mount's root; errors are OSError."""
-
-    uid: int
-    gid: int
-
-    def getattr(self, path: bytes) -> Attributes: ...
-
-    def readlink(self, path: bytes) -> bytes: ...
-
-    def opendir(self, path: bytes) -> int: ...
-
-    def readdir(self, directory: int) -> Iterable[bytes]: ...
-
-    def releasedir(self, directory: int) -> None: ...
-
-    def open(self, path: bytes, flags: int) -> int: ...
-
-    def read(self, handle: int, size: int, offset: int) -> bytes: ...
-
-    def write(self, handle: int, data: bytes) -> int: ...
-
-    def flush(self, handle: int) -> None: ...
-
-    def release(self, handle: int) -> None: ...
-
-    def mounted(self) -> None: ...
 
 
 def load_fusepy() -> Any:
@@ -78,44 +40,6 @@ def load_fusepy() -> Any:
     if not hasattr(fuse, "FUSE"):
         raise LibfuseMissing  # the package fuse-python has the same name
     return fuse
-
-
-# -- threads --------------------------------------------------------------------------------------
-
-_GILSTATE_LOCKED = 0
-
-
-class _KeptStates:
-    """Python states of libfuse's threads, kept between calls.
-
-    A thread that Python did not start gets a new state at every callback and loses it at its end.
-    One more PyGILState_Ensure keeps it, until the thread ends: libfuse ends threads that idle.
-    """
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-        # What the C library runs at the end of a thread, before it forgets which state is whose.
-        # A state must be freed by its own thread: from Python 3.12 on, freeing another's breaks
-        # the one of who frees it.
-        self._at_exit: Any = getattr(ctypes.CDLL(None), "__cxa_thread_atexit_impl", None)
-        self._release = ctypes.CFUNCTYPE(None, c_void_p)(_release_state)
-
-    def keep(self) -> None:
-        """Keep the state of the calling thread. To be called first in every callback."""
-        try:
-            self._local.kept  # noqa: B018 - is it there?
-        except AttributeError:
-            self._keep()
-
-    def _keep(self) -> None:
-        self._local.kept = True
-        if self._at_exit is not None and self._at_exit(self._release, None, self._at_exit) == 0:
-            ctypes.pythonapi.PyGILState_Ensure()
-
-
-def _release_state(_: object) -> None:
-    """Undo the one more PyGILState_Ensure; the callback's own end then frees the state."""
-    ctypes.pythonapi.PyGILState_Release(_GILSTATE_LOCKED)
 
 
 # -- operations -----------------------------------------------------------------------------------
@@ -152,9 +76,8 @@ _FILL = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_long)
 class Server:
     """One mounted file system. ``run`` serves it until it is unmounted or ``exit`` is called."""
 
-    def __init__(self, files: FileSystem, mountpoint: str, options: Iterable[str]) -> None:
+    def __init__(self, mountpoint: str, options: Iterable[str]) -> None:
         """``options`` as after mount's -o. LibfuseMissing: it cannot be mounted here."""
-        self._files = files
         self._mountpoint = mountpoint
         self._options = ",".join(options)
         self._fuse = load_fusepy()
@@ -162,7 +85,7 @@ class Server:
         self._lib.fuse_exit.argtypes = (c_void_p,)
         self._session: int | None = None
         self._main_thread: int | None = None
-        self._states = _KeptStates()
+        self._states = KeptStates()
         self._fh = self._fuse.fuse_file_info.fh.offset
         self._stat = self._fuse.c_stat
         self._keep_alive: list[Any] = []
@@ -170,9 +93,13 @@ class Server:
 
     # -- running ----------------------------------------------------------------------------------
 
-    def run(self) -> int:
-        """Mount and serve; returns when the file system is gone. Not 0: it could not be mounted,
-        for a reason that libfuse has printed to descriptor 2."""
+    def run(self, files: FileSystem, mounted: Callable[[], None] = lambda: None) -> int:
+        """Mount ``files`` and serve them; returns when the file system is gone.
+
+        ``mounted`` is called in a thread of its own once it answers. Not 0: it could not be
+        mounted, for a reason that libfuse has printed to descriptor 2.
+        """
+        self._files, self._mounted = files, mounted
         self._main_thread = threading.get_ident()
         arguments = ["modfs", "-f", "-o", self._options, self._mountpoint]
         argv = (c_char_p * len(arguments))(*map(os.fsencode, arguments))
@@ -232,7 +159,7 @@ class Server:
 
     def _init(self, connection: int) -> int:
         self._session = self._lib.fuse_get_context().contents.fuse
-        threading.Thread(target=self._files.mounted, daemon=True).start()
+        threading.Thread(target=self._mounted, daemon=True).start()
         return 0
 
     def _handle(self, info: int) -> int:
@@ -299,6 +226,3 @@ class Server:
 
 def _refuse(*arguments: Any) -> int:
     return -errno.EPERM
-
-
-DIRECTORY = Attributes(stat.S_IFDIR | 0o755, links=2)

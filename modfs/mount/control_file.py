@@ -12,7 +12,8 @@ from modfs.control.grammar import HELP
 from modfs.control.requests import Requests
 
 _LINE_MAX = 64 << 10  # bytes of one request
-_NAMES = 1024  # of control nodes; more while more of them are open
+_SPARE = 1024  # closed control nodes that are kept before one is used again
+_TOLD = 1 << 16  # names that nobody opened, before the first is taken to be forgotten
 
 
 class TextFile:
@@ -120,25 +121,44 @@ class ControlFile(TextFile):
 
 
 class Nodes:
-    """Names for control nodes: a new one for each writer, used again once it is closed."""
+    """Numbers of control nodes, of which no two writers ever share one.
+
+    One that is closed is used again, so that the host's kernel does not have to remember ever more
+    names; not at once, for whoever has just been told it may still be about to open it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._next = 0
-        self._open: dict[int, int] = {}  # number -> how often it is open
+        self._last = 0
+        self._free: dict[int, None] = {}  # closed, the longest ago first
+        self._told: dict[int, None] = {}  # not opened yet, the longest ago first
+        self._open: dict[int, int] = {}  # how often
 
     def take(self) -> int:
-        """A number that nobody has open."""
+        """A number that nobody has open or is about to open."""
         with self._lock:
-            for _ in range(_NAMES + len(self._open)):
-                self._next = (self._next + 1) % max(_NAMES, 2 * len(self._open))
-                if self._next not in self._open:
-                    break
-            return self._next
+            if len(self._free) > _SPARE:
+                number = next(iter(self._free))
+                del self._free[number]
+            elif len(self._told) > _TOLD:
+                number = next(iter(self._told))
+                del self._told[number]
+            else:
+                number = self._new()
+            self._told[number] = None
+            return number
+
+    def _new(self) -> int:
+        self._last += 1
+        while self._last in self._open or self._last in self._free:
+            self._last += 1
+        return self._last
 
     def opened(self, number: int) -> Callable[[], None]:
         """Note that it is open; call the answer at its close."""
         with self._lock:
+            self._told.pop(number, None)
+            self._free.pop(number, None)
             self._open[number] = self._open.get(number, 0) + 1
 
         def closed() -> None:
@@ -146,5 +166,6 @@ class Nodes:
                 self._open[number] -= 1
                 if not self._open[number]:
                     del self._open[number]
+                    self._free[number] = None
 
         return closed

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from loader.engine.threads import LiveKernel
 from modfs.control.requests import Requests
-from modfs.fuse.server import DIRECTORY, Attributes
+from modfs.fuse.files import DIRECTORY, Attributes, Operation
 from modfs.mount.control_file import ControlFile, Nodes, TextFile
 from modfs.texts import FILES, proc_modules, sys_module
 
@@ -39,10 +39,11 @@ def _no_entry() -> NoReturn:
 class ModulesDirectory:
     """/sys/kernel/debug/modules, served from a live engine (modfs.fuse.FileSystem)."""
 
-    def __init__(self, live: LiveKernel, control_mode: int = 0o600) -> None:
+    def __init__(self, live: LiveKernel, operation: Operation, control_mode: int = 0o600) -> None:
         self.live = live
+        self._operation = operation
+        self._requests = Requests(live, operation.interrupted)
         self.uid, self.gid = os.geteuid(), os.getegid()
-        self.when_mounted: Callable[[], None] = lambda: None
         self._control_mode = control_mode
         self._texts: dict[bytes, Callable[[], str]] = {
             name.encode(): lambda make=file.text: make(live.statistics())  # type: ignore[misc]
@@ -70,18 +71,6 @@ class ModulesDirectory:
         self._closed = threading.Condition()
         self._ending = False
         self._numbers = itertools.count(1)
-        self.serve(lambda: (self.uid, self.gid, os.getpid()), lambda: False)
-
-    def serve(
-        self, client: Callable[[], tuple[int, int, int]], interrupted: Callable[[], bool]
-    ) -> None:
-        """How the operation that runs in a thread learns of its client (modfs.fuse.Server)."""
-        self._client = client
-        self._requests = Requests(self.live, interrupted)
-
-    def mounted(self) -> None:
-        """Called once the file system answers."""
-        self.when_mounted()
 
     # -- names ------------------------------------------------------------------------------------
 
@@ -134,7 +123,7 @@ class ModulesDirectory:
         if compose is not None:
             return TextFile(compose)
         closed = self._nodes.opened(self._node(path))
-        return ControlFile(self._requests, self._client, closed)
+        return ControlFile(self._requests, self._operation.client, closed)
 
     def read(self, handle: int, size: int, offset: int) -> bytes:
         """Part of an open file."""

@@ -31,15 +31,13 @@ def serve(
     from modfs.fuse.server import LibfuseMissing, Server
     from modfs.mount.directory import ModulesDirectory
 
-    files = ModulesDirectory(live, options.control_mode)
-    files.when_mounted = ready
     try:
-        server = Server(files, mountpoint, mount_options(options.fuse))
+        server = Server(mountpoint, mount_options(options.fuse))
     except LibfuseMissing:
         raise MountError(f"libfuse 2 is missing: {INSTALL_FUSE}") from None
-    files.serve(server.client, server.interrupted)
+    files = ModulesDirectory(live, server, options.control_mode)
     with _signals(live, server, files):
-        return server.run()
+        return server.run(files, ready)
 
 
 @contextmanager

@@ -6,17 +6,16 @@ another thread still waits. So a caller that waits for a slow module holds up no
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import os
 import select
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
-from loader.calls import Caller
+from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
 from loader.image.elf_format import MODULE_NAME_LEN
+from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.seccomp import Notification
 
@@ -24,37 +23,6 @@ log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
 _PARAMS_MAX = 1 << 20  # bytes; the kernel takes longer ones, no program has any
 _IMAGE_MAX = 1 << 30  # bytes
-_PIDFD_THREAD = os.O_EXCL  # 6.9
-_SYS_PIDFD_GETFD = 438
-
-
-class Engine(Protocol):
-    """What answers: an engine of our own (loader.live.Live), or a mounted one."""
-
-    def finit_module(
-        self, file: int, params: str | None, flags: int, *, caller: Caller
-    ) -> None: ...
-
-    def init_module(
-        self, image: bytes | None, params: str | None, *, length: int, caller: Caller
-    ) -> None: ...
-
-    def delete_module(self, name: str, flags: int, *, caller: Caller) -> None: ...
-
-    def wake(self) -> None: ...
-
-
-def _getfd(tid: int, fd: int) -> int:
-    """The caller's descriptor, as one of ours. OSError: EBADF, ESRCH."""
-    pidfd = _pidfd_open(tid)
-    try:
-        found = seccomp.syscall(_SYS_PIDFD_GETFD, pidfd, fd, 0)
-        if found < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        return found
-    finally:
-        os.close(pidfd)
 
 
 class _Deaths:
@@ -70,7 +38,7 @@ class _Deaths:
         """An event that is set when the thread is gone; end with unwatch."""
         gone = threading.Event()
         try:
-            pidfd = _pidfd_open(tid)
+            pidfd = pidfd_of_thread(tid)
         except OSError:
             gone.set()
             return -1, gone
@@ -91,18 +59,6 @@ class _Deaths:
                 if gone is not None:
                     gone.set()
             self._wake()
-
-
-def _pidfd_open(tid: int) -> int:
-    """A descriptor for a thread; for its process on kernels before 6.9. OSError: ESRCH."""
-    try:
-        return os.pidfd_open(tid, _PIDFD_THREAD)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    with open(f"/proc/{tid}/status") as status:
-        process = next(int(line.split()[1]) for line in status if line.startswith("Tgid:"))
-    return os.pidfd_open(process)
 
 
 class _Waiting:
@@ -129,13 +85,13 @@ class _Waiting:
 class Supervisor:
     """Serves one listener until no program is left that could call."""
 
-    def __init__(self, listener: int, engine: Engine) -> None:
+    def __init__(self, listener: int, engine: SystemCalls) -> None:
         self._listener = listener
         self._engine = engine
         self._deaths = _Deaths(engine.wake)
         self._lock = threading.Lock()
         self._idle = 0
-        self._answers: dict[str, Callable[[Notification, Caller], None]] = {
+        self._read: dict[str, Callable[[Notification], Call]] = {
             "finit_module": self._finit_module,
             "init_module": self._init_module,
             "delete_module": self._delete_module,
@@ -154,29 +110,29 @@ class Supervisor:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
+        """One thread: takes calls up and answers them, as long as it is needed."""
+        while (notification := self._next()) is not None:
+            with self._lock:
+                self._idle -= 1
+                if not self._idle:
+                    self._start_thread()
+            seccomp.answer(self._listener, notification, self._answer(notification))
+            with self._lock:
+                if self._idle >= _IDLE_THREADS:
+                    return
+                self._idle += 1
+
+    def _next(self) -> Notification | None:
+        """The next call; None once no program is left."""
         while True:
             try:
-                notification = seccomp.receive(self._listener)
+                return seccomp.receive(self._listener)
             except OSError as error:
                 if error.errno in (errno.EINTR, errno.EAGAIN):
                     continue
                 if error.errno == errno.ENOENT and not self._all_gone():
                     continue  # that one caller was killed before it was taken up
-                return
-            with self._lock:
-                self._idle -= 1
-                if not self._idle:
-                    self._start_thread()
-            try:
-                number = self._answer(notification)
-            except Exception:
-                log.exception("a call could not be answered")
-                number = errno.EIO
-            seccomp.answer(self._listener, notification, number)
-            with self._lock:
-                if self._idle >= _IDLE_THREADS:
-                    return
-                self._idle += 1
+                return None
 
     def _all_gone(self) -> bool:
         poll = select.poll()
@@ -186,48 +142,55 @@ class Supervisor:
     # -- one call ---------------------------------------------------------------------------------
 
     def _answer(self, notification: Notification) -> int:
+        """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
-        caller = Caller(signal_pending=waiting.pending, capable=capable)
+        caller = Caller(waiting.pending, capable, self._open_callers(notification))
         try:
-            self._answers[notification.call](notification, caller)
+            call = self._read[notification.call](notification)
+            if seccomp.is_valid(self._listener, notification):
+                self._engine.call(call, caller)
         except OSError as error:
             return error.errno or errno.EIO
+        except Exception:
+            log.exception("a call could not be answered")
+            return errno.EIO
         finally:
             waiting.over()
         return 0
 
-    def _finit_module(self, notification: Notification, caller: Caller) -> None:
-        fd, address, flags, *_ = notification.arguments
-        params = self._params(notification.tid, address)
-        try:
-            ours = _getfd(notification.tid, _signed(fd))
-        except OSError:
-            ours = -1
-        try:
-            if seccomp.is_valid(self._listener, notification):
-                self._engine.finit_module(ours, params, _signed(flags), caller=caller)
-        finally:
-            if ours >= 0:
-                os.close(ours)
+    def _open_callers(self, notification: Notification) -> Callable[[File, int], tuple[int, bool]]:
+        """The caller's descriptors as ours (loader.calls.Caller)."""
 
-    def _init_module(self, notification: Notification, caller: Caller) -> None:
+        def still_there() -> bool:
+            return seccomp.is_valid(self._listener, notification)
+
+        def open_callers(file: File, access: int) -> tuple[int, bool]:
+            assert isinstance(file, int)  # a caught call names no paths
+            try:
+                return descriptor_of_thread(notification.tid, file, still_there), True
+            except OSError:
+                return -1, False  # which the kernel has to answer
+
+        return open_callers
+
+    def _finit_module(self, notification: Notification) -> FinitModule:
+        fd, address, flags, *_ = notification.arguments
+        return FinitModule(_signed(fd), self._params(notification.tid, address), _signed(flags))
+
+    def _init_module(self, notification: Notification) -> InitModule:
         address, length, params_address, *_ = notification.arguments
         params = self._params(notification.tid, params_address)
         image = b"" if not length else None  # None: not mapped, as nothing so long ever is
         if 0 < length <= _IMAGE_MAX:
-            image = seccomp.read_memory(notification.tid, address, length)
-        if seccomp.is_valid(self._listener, notification):
-            self._engine.init_module(image, params, length=length, caller=caller)
+            image = memory_of_thread(notification.tid, address, length)
+        return InitModule(image, params, length)
 
-    def _delete_module(self, notification: Notification, caller: Caller) -> None:
+    def _delete_module(self, notification: Notification) -> DeleteModule:
         address, flags, *_ = notification.arguments
         name = seccomp.read_string(notification.tid, address, MODULE_NAME_LEN)
-        if name is None and caller.capable:
-            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-        if seccomp.is_valid(self._listener, notification):
-            text = (name or b"").decode("utf-8", "surrogateescape")
-            self._engine.delete_module(text, flags & 0xFFFFFFFF, caller=caller)
+        text = None if name is None else name.decode("utf-8", "surrogateescape")
+        return DeleteModule(text, flags & 0xFFFFFFFF)
 
     def _params(self, tid: int, address: int) -> str | None:
         """The parameter string; None stands for an address that is not mapped."""

@@ -22,15 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from loader.calls import SystemCalls
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from modfs import texts
-from modfs.control.remote import Joined
+from modfs.control.remote import RemoteKernel
 from modfs.fuse.server import LibfuseMissing, Server
 from modfs.mount.directory import ModulesDirectory
 from modfs.mount.stderr import CapturedStderr, reason
 from modfs.run import sandbox, seccomp
-from modfs.run.intercept import Engine, Supervisor
+from modfs.run.intercept import Supervisor
 from modfs.run.sandbox import SandboxError
 from modfs.run.views import DebugView, ProcView, SysModuleView, View, Views
 
@@ -203,13 +204,13 @@ def _serve_and_exit(plan: Plan, channel: socket.socket) -> None:
 
 
 def _serve(plan: Plan, channel: socket.socket) -> None:
-    joined = Joined(plan.mount) if plan.mount else None
+    joined = RemoteKernel(plan.mount) if plan.mount else None
     tree = plan.tree or (joined.tree() if joined else None)
     user_namespace = sandbox.enter()
     sandbox.prepare()
     live = None if joined else plan.make()
     source: Source = joined or Own(_not_none(live))
-    engine: Engine = joined or _not_none(live)
+    engine: SystemCalls = joined or _not_none(live)
     server = _mount_views(source, live)
     sandbox.place_views(plan.mount or sandbox.VIEWS / "debug")
     if tree is not None:
@@ -247,25 +248,20 @@ def _mount_views(source: Source, live: LiveKernel | None) -> Server:
         "module": SysModuleView(source.module_names, source.module_files, source.compression),
         "proc": ProcView({"modules": source.proc_modules, **sysctls}, real),
     }
-    directory = ModulesDirectory(live) if live else None
-    if directory:
-        views["debug"] = DebugView(directory)
-    settled = threading.Event()
-    files = Views(views)
-    files.when_mounted = settled.set
     # Nothing may be remembered: processes and modules come and go.
     options = ("fsname=modfs", "subtype=modfs", "default_permissions", "allow_other", "direct_io")
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0", "intr")
     try:
-        server = Server(files, str(sandbox.VIEWS), (*options, *never))
+        server = Server(str(sandbox.VIEWS), (*options, *never))
     except LibfuseMissing:
         raise RunError("libfuse 2 is missing: install it with: apt-get install fuse") from None
-    if directory:
-        directory.serve(server.client, server.interrupted)
+    if live:
+        views["debug"] = DebugView(ModulesDirectory(live, server))
+    settled = threading.Event()
     status: list[int] = []
 
     def serve() -> None:
-        status.append(server.run())
+        status.append(server.run(Views(views), settled.set))
         settled.set()
 
     with CapturedStderr() as said:

@@ -6,15 +6,22 @@ goes with the last of them. A tmpfs over /sys/kernel/debug holds what the arrang
 
 from __future__ import annotations
 
-import ctypes
 import os
 from pathlib import Path
 
 from loader.errors import UserError
+from modfs.linux import (
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    MS_BIND,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    failure,
+    libc,
+)
 
-_libc = ctypes.CDLL(None, use_errno=True)
-CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
-_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 DEBUG = Path("/sys/kernel/debug")
 STATS = DEBUG / "modules"
 _HOME = DEBUG / ".modfs"
@@ -31,19 +38,18 @@ class SandboxError(UserError):
 
 def _check(result: int, what: str) -> None:
     if result:
-        number = ctypes.get_errno()
-        raise SandboxError(f"{what}: {os.strerror(number)}")
+        raise SandboxError(f"{what}: {failure().strerror}")
 
 
 def _mount(
     source: str, target: Path, kind: str | None = None, flags: int = 0, data: str | None = None
 ) -> None:
     _check(
-        _libc.mount(
+        libc.mount(
             source.encode(),
             os.fsencode(target),
             None if kind is None else kind.encode(),
-            ctypes.c_ulong(flags),
+            flags,
             None if data is None else os.fsencode(data),
         ),
         f"mount on {target}",
@@ -52,7 +58,7 @@ def _mount(
 
 def bind(source: Path, target: Path) -> None:
     """``source`` also appears at ``target``, which exists. SandboxError."""
-    _mount(str(source), target, flags=_MS_BIND | _MS_REC)
+    _mount(str(source), target, flags=MS_BIND | MS_REC)
 
 
 # -- namespaces -----------------------------------------------------------------------------------
@@ -65,9 +71,9 @@ def enter() -> bool:
     SandboxError: the machine does not allow it.
     """
     uid, gid = os.geteuid(), os.getegid()
-    without_rights = uid != 0 or _libc.unshare(CLONE_NEWNS) != 0
+    without_rights = uid != 0 or libc.unshare(CLONE_NEWNS) != 0
     if without_rights:
-        if _libc.unshare(CLONE_NEWUSER | CLONE_NEWNS):
+        if libc.unshare(CLONE_NEWUSER | CLONE_NEWNS):
             raise SandboxError(
                 "namespaces are not allowed here: run it as root, or see"
                 " /proc/sys/user/max_user_namespaces and max_mnt_namespaces"
@@ -75,7 +81,7 @@ def enter() -> bool:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
-    _mount("none", Path("/"), flags=_MS_REC | _MS_PRIVATE)
+    _mount("none", Path("/"), flags=MS_REC | MS_PRIVATE)
     return without_rights
 
 
@@ -88,7 +94,7 @@ def join(process: int, *, user: bool) -> None:
     ]
     folder = os.getcwd()
     for descriptor, kind in descriptors:
-        _check(_libc.setns(descriptor, kind), "the namespace of the server")
+        _check(libc.setns(descriptor, kind), "the namespace of the server")
         os.close(descriptor)
     os.chdir(folder)
 
@@ -137,7 +143,7 @@ def _make_folder(target: Path) -> None:
     exists = next(parent for parent in target.parents if parent.is_dir()).resolve()
     _overlay(exists, exists, "lib")
     target.mkdir(parents=True)
-    _mount("modfs", exists, flags=_MS_REMOUNT | _MS_RDONLY)  # what is written there would be lost
+    _mount("modfs", exists, flags=MS_REMOUNT | MS_RDONLY)  # what is written there would be lost
 
 
 def _overlay(lower: Path, target: Path, name: str) -> None:

@@ -1,6 +1,6 @@
 """What programs under ``modfs run`` see of their kernel: one file system, bound to its places.
 
-debug     /sys/kernel/debug/modules   (modfs.filesystem)
+debug     /sys/kernel/debug/modules   (modfs.mount.directory)
 module    /sys/module                 the modules that are loaded
 proc      /proc/modules; or all of /proc in links, where the host's kernel has no such file
 """
@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from modfs.fuse.server import DIRECTORY, Attributes
+from modfs.fuse.files import DIRECTORY, Attributes
 from modfs.mount.control_file import TextFile
 from modfs.mount.directory import ModulesDirectory
 
@@ -23,7 +23,7 @@ _LINK = Attributes(stat.S_IFLNK | 0o777)
 
 
 class Opened(Protocol):
-    """An open file (modfs.filesystem.Report and ControlFile)."""
+    """An open file (modfs.mount.control_file)."""
 
     def read(self, size: int, offset: int) -> bytes: ...
 
@@ -167,19 +167,14 @@ class ProcView:
 
 
 class Views:
-    """All subtrees as one file system (modfs.fuse.FileSystem)."""
+    """All subtrees as one file system (modfs.fuse.files.FileSystem)."""
 
     def __init__(self, views: dict[str, View]) -> None:
         self.uid, self.gid = os.geteuid(), os.getegid()
-        self.when_mounted: Callable[[], None] = lambda: None
         self._views = {name.encode(): view for name, view in views.items()}
         self._numbers = itertools.count(1)
         self._opened: dict[int, Opened] = {}
         self._folders: dict[int, tuple[View, bytes]] = {}
-
-    def mounted(self) -> None:
-        """Called once the file system answers."""
-        self.when_mounted()
 
     def _find(self, path: bytes) -> tuple[View, bytes]:
         name, _, rest = path[1:].partition(b"/")

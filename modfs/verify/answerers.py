@@ -3,71 +3,63 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from loader.calls import SystemCalls
 from loader.engine.threads import LiveKernel
-from loader.errors import LoadError
 from loader.keyring import Keyring, Signature, SignatureError
 from modfs import texts
-from modfs.verify.transcript import Call
+from modfs.control.remote import RemoteKernel
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 
 
-# -- signatures without a key ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
 class AssumedKeyring(Keyring):
     """Stands in for the kernel's keys where none is given: believes what was recorded.
 
     The engine then goes on as the kernel did; the step itself counts as not compared.
     """
 
-    asked: list[bool] = field(default_factory=list)
-    rejects: list[bool] = field(default_factory=lambda: [False])
+    def __init__(self) -> None:
+        super().__init__()
+        self._rejects = False
+        self._asked = False
+
+    def expect(self, *, rejected: bool) -> None:
+        """What the recorded kernel said of the signatures that come next."""
+        self._rejects, self._asked = rejected, False
+
+    def rejected(self) -> bool:
+        """Was a signature rejected since, as was expected?"""
+        return self._rejects and self._asked
 
     def verify(self, module: bytes, signatures: tuple[Signature, ...]) -> None:
-        self.asked.append(True)
-        if self.rejects[0]:
+        self._asked = True
+        if self._rejects:
             raise SignatureError(errno.EKEYREJECTED)
+
+
+class Answerer(Protocol):
+    """Who answers the steps: calls, and the texts of files."""
+
+    @property
+    def kernel(self) -> SystemCalls: ...
+
+    def cat(self, path: str) -> str | None:
+        """The text of one file; None if there is no such file."""
 
 
 class Direct:
     """The engine itself."""
 
     def __init__(self, live: LiveKernel) -> None:
-        self.live = live
-
-    def call(self, call: Call, path: Path | None) -> str:
-        """The result of one call: "OK" or an errno's name."""
-        try:
-            if call.op == "delete_module":
-                self.live.delete_module(call.name, call.flags)
-            elif call.op == "init_module":
-                image = None if path is None else path.read_bytes()
-                self.live.init_module(image, call.params, length=call.length)
-            elif path is None:
-                self.live.finit_module(-1 if call.fd is None else call.fd, call.params, call.flags)
-            else:
-                self._finit_module(call, path)
-        except LoadError as error:
-            return error.name
-        return "OK"
-
-    def _finit_module(self, call: Call, path: Path) -> None:
-        fd = os.open(path, getattr(os, call.access) | os.O_CLOEXEC)
-        try:
-            self.live.finit_module(fd, call.params, call.flags)
-        finally:
-            os.close(fd)
+        self.kernel = live
 
     def cat(self, path: str) -> str | None:
         """The text of one file; None if there is no such file."""
-        snapshot = self.live.snapshot()
+        snapshot = self.kernel.snapshot()
         if path in texts.FILES:
             return texts.FILES[path].text(snapshot)
         if path == "/proc/modules":
@@ -76,3 +68,20 @@ class Direct:
             name, _, file = path.removeprefix("/sys/module/").partition("/")
             return texts.sys_module(snapshot).get(name, {}).get(file)
         return None
+
+
+class Mounted:
+    """The files of a mount."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.kernel = RemoteKernel(folder)
+
+    def cat(self, path: str) -> str | None:
+        """The text of a file; None for /proc and /sys, which the mount does not show."""
+        if path.startswith("/"):
+            return None
+        try:
+            return (self._folder / path).read_text()
+        except FileNotFoundError:
+            return None

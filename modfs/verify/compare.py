@@ -1,9 +1,8 @@
 """Replay recordings of booted kernels and tell every step that answers differently.
 
 Each transcript runs on a fresh engine, either by calling it or through a real mount: requests by
-its control file, texts by reading its files. What a mount cannot express (a bare descriptor, an
-address that is not mapped, a file opened for writing) and what it does not show (/proc, /sys) goes
-to the engine behind it and is counted apart.
+its control file, texts by reading its files. What a mount does not show (/proc, /sys) is
+read from the engine behind it and counted apart.
 """
 
 from __future__ import annotations
@@ -14,29 +13,16 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Protocol
 
+from loader.calls import Call, SystemCalls
 from loader.config import BuiltFor, Config
 from loader.engine.init_routines import InitRoutines
 from loader.engine.threads import LiveKernel
+from loader.errors import LoadError
 from loader.release import release
-from modfs.verify.answerers import AssumedKeyring, Direct
+from modfs.verify.answerers import Answerer, AssumedKeyring, Direct
 from modfs.verify.corpus import Corpus
-from modfs.verify.transcript import Call, Cat, Transcript, counted
-
-# -- two ways to ask ------------------------------------------------------------------------------
-
-
-class Answerer(Protocol):
-    """Who answers the steps."""
-
-    def call(self, call: Call, path: Path | None) -> str | None: ...
-
-    def cat(self, path: str) -> str | None: ...
-
-
-# -- comparing ------------------------------------------------------------------------------------
+from modfs.verify.transcript import CallStep, Cat, Transcript, counted
 
 
 @dataclass(slots=True)
@@ -70,7 +56,7 @@ def compare_steps(
                 text = engine.cat(step.path)
             difference = _compare_text(step, text, timing_decides, report)
         else:
-            timing_decides |= _timing_decides(step, engine.live)
+            timing_decides |= _timing_decides(step, engine.kernel)
             difference = _compare_call(step, kernel, engine, corpus, report)
         if difference is None:
             report.agreed += 1
@@ -79,25 +65,23 @@ def compare_steps(
     return report
 
 
-def _timing_decides(step: Call, live: LiveKernel) -> bool:
+def _timing_decides(step: CallStep, live: LiveKernel) -> bool:
     """Simultaneous calls divide between Becoming and Load by chance, where both can happen."""
     release = live.config.release
     return step.threads > 1 and release.early_check and not release.idempotent
 
 
 def _compare_call(
-    step: Call, kernel: Answerer, engine: Direct, corpus: Corpus, report: Report
+    step: CallStep, kernel: Answerer, engine: Direct, corpus: Corpus, report: Report
 ) -> str | None:
     """None: agrees. Empty: not compared. Else what differs."""
-    keyring = engine.live.config.keyring
-    assumed = keyring if isinstance(keyring, AssumedKeyring) else None
-    if assumed:
-        assumed.asked.clear()
-        assumed.rejects[0] = "EKEYREJECTED" in step.results
-    before = engine.live.snapshot()
-    results = _results(step, kernel, engine, corpus, report)
-    after = engine.live.snapshot()
-    if assumed and assumed.asked and assumed.rejects[0]:
+    keyring = engine.kernel.config.keyring
+    if isinstance(keyring, AssumedKeyring):
+        keyring.expect(rejected="EKEYREJECTED" in step.results)
+    before = engine.kernel.statistics()
+    results = _results(step, kernel.kernel, corpus)
+    after = engine.kernel.statistics()
+    if isinstance(keyring, AssumedKeyring) and keyring.rejected():
         report.need_key += 1
         return ""
     problems = []
@@ -112,27 +96,21 @@ def _compare_call(
     return "; ".join(problems) or None
 
 
-def _results(
-    step: Call, kernel: Answerer, engine: Direct, corpus: Corpus, report: Report
-) -> dict[str, int]:
+def _results(step: CallStep, kernel: SystemCalls, corpus: Corpus) -> dict[str, int]:
+    """How often each result came: "OK" or an errno's name."""
     if not step.threads:
         path = None if step.file is None else corpus.path(step.file)
-        result = kernel.call(step, path)
-        if result is None:
-            report.past_the_mount += 1
-            result = engine.call(step, path)
-        return {result: 1}
-    paths = [corpus.path(name) for name in step.files]
+        return {_result(kernel, step.on(path)): 1}
+    calls = [step.on(corpus.path(name)) for name in step.files]
     results: Counter[str] = Counter()
     barrier = threading.Barrier(step.threads)
 
-    def run(path: Path) -> None:
+    def run(call: Call) -> None:
         barrier.wait()
-        result = kernel.call(step, path) or engine.call(step, path)
-        results.update((result,))  # one bytecode of C: safe among threads
+        results.update((_result(kernel, call),))  # one bytecode of C: safe among threads
 
     threads = [
-        threading.Thread(target=run, args=(paths[index % len(paths)],))
+        threading.Thread(target=run, args=(calls[index % len(calls)],))
         for index in range(step.threads)
     ]
     for thread in threads:
@@ -140,6 +118,14 @@ def _results(
     for thread in threads:
         thread.join()
     return dict(results)
+
+
+def _result(kernel: SystemCalls, call: Call) -> str:
+    try:
+        kernel.call(call)
+    except LoadError as error:
+        return error.name
+    return "OK"
 
 
 def _compare_text(step: Cat, text: str | None, timing_decides: bool, report: Report) -> str | None:
@@ -194,7 +180,7 @@ def verify(
     transcript: Transcript,
     corpus: Corpus,
     config: Config,
-    environment: InitRoutines | None = None,
+    init_routines: InitRoutines | None = None,
     through_mount: Callable[[LiveKernel], AbstractContextManager[Answerer]] | None = None,
 ) -> Report:
     """Replay one transcript on a fresh engine of this ``config``, built as its modules say."""
@@ -202,7 +188,7 @@ def verify(
         config = replace(config, built_for=corpus.built_for)
     if config.keyring is None:
         config = replace(config, keyring=AssumedKeyring())
-    live = LiveKernel(config, tree=corpus.tree, environment=environment)
+    live = LiveKernel(config, tree=corpus.tree, init_routines=init_routines)
     live.kernel.exporter = corpus.exporter
     engine = Direct(live)
     if through_mount is None:

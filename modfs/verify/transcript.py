@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loader.calls import Call, DeleteModule, FinitModule, InitModule
+
 
 class TranscriptError(ValueError):
     """Not a transcript; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallStep:
     """A system call. ``file`` None: see ``fd`` (a bare descriptor) or an unmapped address.
 
     ``results``: how often each result came; one call has one. ``deltas``: what it added to
@@ -38,6 +40,17 @@ class Call:
     threads: int = 0
     files: tuple[str, ...] = ()
     deltas: tuple[int, int] | None = None
+
+    def on(self, path: Path | None) -> Call:
+        """The call itself; ``path`` is where its file is, None if it has none."""
+        if self.op == "delete_module":
+            return DeleteModule(self.name, self.flags)
+        place = None if path is None else str(path)
+        if self.op == "init_module":
+            return InitModule(place, self.params, self.length)
+        if place is None:
+            return FinitModule(-1 if self.fd is None else self.fd, self.params, self.flags)
+        return FinitModule(place, self.params, self.flags, getattr(os, self.access))
 
     @property
     def expected(self) -> str:
@@ -69,7 +82,7 @@ class Cat:
         return f"cat {self.path}"
 
 
-Step = Call | Cat
+Step = CallStep | Cat
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +138,7 @@ def _step(step: Mapping[str, Any]) -> Step:
     threads = int(step.get("threads", 0))
     if not threads and "file" not in step and op == "finit_module" and "fd" not in step:
         raise ValueError("neither file nor fd")
-    return Call(
+    return CallStep(
         op=op,
         file=step.get("file"),
         results=dict(step["results"]) if threads else {step["result"]: 1},

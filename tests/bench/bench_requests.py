@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from loader.calls import FinitModule
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
 from tests.bench.harness import Row, in_turn, made_modules, modfs_served, request, timed
@@ -50,12 +51,12 @@ def _rates(
 def _engine(module: Path) -> Batch:
     engine = LiveKernel()
     descriptor = os.open(module, os.O_RDONLY)
-    engine.finit_module(descriptor)
+    engine.call(FinitModule(descriptor))
 
     def batch() -> None:
         for _ in range(LINES):
             try:  # noqa: SIM105, for suppress() would take a part of what is measured
-                engine.finit_module(descriptor)
+                engine.call(FinitModule(descriptor))
             except LoadError:
                 pass
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from loader.calls import FinitModule
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
 from tests.bench.harness import MODFS, Row, made_modules, readable, timed
@@ -59,11 +60,11 @@ def _engine(module: Path) -> float:
     """The engine's own time for such a call."""
     engine = LiveKernel()
     descriptor = os.open(module, os.O_RDONLY)
-    engine.finit_module(descriptor)
+    engine.call(FinitModule(descriptor))
 
     def ask() -> None:
         try:  # noqa: SIM105 - cheaper than suppress()
-            engine.finit_module(descriptor)
+            engine.call(FinitModule(descriptor))
         except LoadError:
             pass
 

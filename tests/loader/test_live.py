@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.calls import Caller
+from loader.calls import ANYONE, Call, Caller, DeleteModule, FinitModule, InitModule
 from loader.config import BuiltFor, Config
 from loader.engine.init_routines import InitRoutine, InitRoutines
 from loader.engine.threads import SHUT_DOWN, LiveKernel
@@ -25,9 +25,9 @@ from loader.synthesize.spec import ModuleSpec, ParameterSpec
 SLOW = 0.4  # seconds; long enough for threads to get to their waits
 
 
-def errno_of(call: Callable[..., None], *args: object, **named: object) -> int:
+def errno_of(live: LiveKernel, call: Call, caller: Caller = ANYONE) -> int:
     try:
-        call(*args, **named)
+        live.call(call, caller)
     except LoadError as error:
         return error.errno or -1
     return 0
@@ -47,14 +47,14 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
 def engine(name: str = "6.12", *without: str, **routines: InitRoutine) -> LiveKernel:
     config = Config(release=release(name, without))
-    return LiveKernel(config, environment=InitRoutines(routines))
+    return LiveKernel(config, init_routines=InitRoutines(routines))
 
 
 @contextmanager
-def in_thread(call: Callable[..., None], *args: object, **named: object) -> Iterator[list[int]]:
+def in_thread(live: LiveKernel, call: Call, caller: Caller = ANYONE) -> Iterator[list[int]]:
     """Run a call beside the test; its errno is in the list once the block is left."""
     found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(errno_of(call, *args, **named)))
+    thread = threading.Thread(target=lambda: found.append(errno_of(live, call, caller)))
     thread.start()
     yield found
     thread.join(20)
@@ -82,7 +82,7 @@ def at_once(live: LiveKernel, paths: list[Path]) -> Counter[str]:
 
     def load(path: Path) -> None:
         barrier.wait()
-        number = errno_of(live.finit_module, path)
+        number = errno_of(live, FinitModule(path))
         results.update([errno.errorcode[number] if number else "OK"])
 
     threads = [threading.Thread(target=load, args=(path,)) for path in paths]
@@ -136,18 +136,18 @@ def test_before_the_early_check_every_duplicate_is_a_failed_load(
 def test_init_module_is_never_merged(make: Callable[..., Path]) -> None:
     live = engine(slow=InitRoutine(seconds=SLOW))
     path = make("slow")
-    with in_thread(live.finit_module, path) as first:
+    with in_thread(live, FinitModule(path)) as first:
         wait_for(coming(live, "slow"))
-        assert errno_of(live.init_module, path.read_bytes()) == errno.EEXIST
+        assert errno_of(live, InitModule(path.read_bytes())) == errno.EEXIST
     assert first == [0]
 
 
 def test_waiters_ignore_their_own_parameters(make: Callable[..., Path]) -> None:
     live = engine(slow=InitRoutine(seconds=SLOW))
     path = make("slow", parameters=(ParameterSpec("n", "int"),))
-    with in_thread(live.finit_module, path) as first:
+    with in_thread(live, FinitModule(path)) as first:
         wait_for(coming(live, "slow"))
-        assert errno_of(live.finit_module, path, "n=nonsense") == 0
+        assert errno_of(live, FinitModule(path, "n=nonsense")) == 0
     assert first == [0]
 
 
@@ -167,9 +167,9 @@ class Signal:
 def test_a_signal_ends_the_wait_and_the_failure_is_counted(make: Callable[..., Path]) -> None:
     live = engine(slow=InitRoutine(seconds=30))
     signal = Signal()
-    with in_thread(live.finit_module, make("slow", 0)) as first:
+    with in_thread(live, FinitModule(make("slow", 0))) as first:
         wait_for(coming(live, "slow"))
-        with in_thread(live.finit_module, make("slow", 1), caller=signal.caller) as second:
+        with in_thread(live, FinitModule(make("slow", 1)), signal.caller) as second:
             wait_for(waiting(live, 2))
             signal.send(live)
         assert second == [errno.EINTR]
@@ -185,9 +185,9 @@ def test_a_signal_frees_a_caller_who_waits_for_the_same_inode(
 ) -> None:
     live = engine(name, slow=InitRoutine(seconds=SLOW))
     path, signal = make("slow"), Signal()
-    with in_thread(live.finit_module, path) as first:
+    with in_thread(live, FinitModule(path)) as first:
         wait_for(coming(live, "slow"))
-        with in_thread(live.finit_module, path, caller=signal.caller) as second:
+        with in_thread(live, FinitModule(path), signal.caller) as second:
             wait_for(waiting(live, 2))
             signal.send(live)
         assert second == [errno.EINTR]
@@ -198,7 +198,7 @@ def test_a_signal_frees_a_caller_who_waits_for_the_same_inode(
 def test_init_goes_on_without_its_caller(make: Callable[..., Path]) -> None:
     live = engine(slow=InitRoutine(seconds=SLOW))
     path, signal = make("slow"), Signal()
-    with in_thread(live.finit_module, path, caller=signal.caller) as first:
+    with in_thread(live, FinitModule(path), signal.caller) as first:
         wait_for(coming(live, "slow"))
         signal.send(live)
     assert first == [errno.EINTR]
@@ -210,13 +210,13 @@ def test_init_goes_on_without_its_caller(make: Callable[..., Path]) -> None:
 def test_shutdown_ends_everything(make: Callable[..., Path]) -> None:
     live = engine(slow=InitRoutine(seconds=60))
     with (
-        in_thread(live.finit_module, make("slow", 0)) as first,
-        in_thread(live.finit_module, make("slow", 1)) as second,
+        in_thread(live, FinitModule(make("slow", 0))) as first,
+        in_thread(live, FinitModule(make("slow", 1))) as second,
     ):
         wait_for(waiting(live, 2))
         live.shutdown()
     assert first == second == [SHUT_DOWN]
-    assert errno_of(live.finit_module, make("slow")) == SHUT_DOWN
+    assert errno_of(live, FinitModule(make("slow"))) == SHUT_DOWN
     assert live.snapshot().modules == ()
 
 
@@ -229,10 +229,10 @@ def test_what_cannot_be_read(make: Callable[..., Path], tmp_path: Path) -> None:
     os.mkfifo(fifo)
     (tmp_path / "empty").touch()
     for path in (tmp_path, Path("/dev/null"), Path("/proc/version"), fifo, tmp_path / "empty"):
-        assert errno_of(live.finit_module, path) == errno.EINVAL
+        assert errno_of(live, FinitModule(path)) == errno.EINVAL
     assert live.snapshot().failed_kreads == 5
     assert live.snapshot().invalid_kread_bytes == 0
-    assert errno_of(live.finit_module, tmp_path / "absent") == errno.ENOENT
+    assert errno_of(live, FinitModule(tmp_path / "absent")) == errno.ENOENT
     assert live.snapshot().failed_kreads == 5
 
 
@@ -242,65 +242,65 @@ def test_what_cannot_be_read(make: Callable[..., Path], tmp_path: Path) -> None:
 def test_bad_descriptors(make: Callable[..., Path], name: str, count: int, size: int) -> None:
     live = engine(name)
     fd = os.open(make("m"), os.O_WRONLY)
-    assert errno_of(live.finit_module, fd) == errno.EBADF
+    assert errno_of(live, FinitModule(fd)) == errno.EBADF
     os.close(fd)
-    assert errno_of(live.finit_module, -1) == errno.EBADF
+    assert errno_of(live, FinitModule(-1)) == errno.EBADF
     snapshot = live.snapshot()
     assert (snapshot.failed_kreads, snapshot.invalid_kread_bytes) == (count, size)
 
 
 def test_6_4_counts_the_errno_of_a_failed_read(tmp_path: Path) -> None:
     live = engine("6.4")
-    assert errno_of(live.finit_module, tmp_path) == errno.EINVAL
+    assert errno_of(live, FinitModule(tmp_path)) == errno.EINVAL
     assert live.snapshot().invalid_kread_bytes == 18446744073709551594  # behaviour.md 2.4
 
 
 def test_a_file_that_is_written_somewhere_is_busy(make: Callable[..., Path]) -> None:
     live, path = engine(), make("m")
     with path.open("r+b"):
-        assert errno_of(live.finit_module, path) == errno.ETXTBSY
+        assert errno_of(live, FinitModule(path)) == errno.ETXTBSY
         assert live.snapshot().failed_kreads == 1
-    assert errno_of(live.finit_module, path) == 0
+    assert errno_of(live, FinitModule(path)) == 0
 
 
 def test_a_memfd_is_not_open_for_writing(make: Callable[..., Path]) -> None:
     live = engine()
     fd = os.memfd_create("module")
     os.write(fd, make("m").read_bytes())
-    assert errno_of(live.finit_module, fd) == 0
+    assert errno_of(live, FinitModule(fd)) == 0
     os.close(fd)
 
 
 def test_a_changed_file_is_read_again(make: Callable[..., Path]) -> None:
     live, path = engine(), make("one")
-    assert errno_of(live.finit_module, path) == 0
+    assert errno_of(live, FinitModule(path)) == 0
     path.write_bytes(build_module(ModuleSpec("two")))
-    assert errno_of(live.finit_module, path) == 0
+    assert errno_of(live, FinitModule(path)) == 0
     assert [module.name for module in live.snapshot().modules] == ["two", "one"]
 
 
 def test_flags(make: Callable[..., Path]) -> None:
     live, path = engine(), make("m")
-    assert errno_of(live.finit_module, path, flags=8) == errno.EINVAL
+    assert errno_of(live, FinitModule(path, flags=8)) == errno.EINVAL
     assert live.snapshot().failed_kreads == 0
     for flag in (1, 2):
-        assert errno_of(live.finit_module, path, flags=flag) == errno.ENOEXEC
+        assert errno_of(live, FinitModule(path, flags=flag)) == errno.ENOEXEC
     assert live.snapshot().failed_becoming == 2
 
 
 def test_without_the_capability(make: Callable[..., Path]) -> None:
     live, nobody = engine(), Caller(capable=False)
-    assert errno_of(live.finit_module, make("m"), caller=nobody) == errno.EPERM
-    assert errno_of(live.init_module, b"", caller=nobody) == errno.EPERM
-    assert errno_of(live.delete_module, "m", caller=nobody) == errno.EPERM
+    assert errno_of(live, FinitModule(make("m")), nobody) == errno.EPERM
+    assert errno_of(live, InitModule(b""), nobody) == errno.EPERM
+    assert errno_of(live, DeleteModule("m"), nobody) == errno.EPERM
 
 
 def test_init_module_buffers() -> None:
     """behaviour.md 2.4: the length argument is counted."""
     live = engine()
-    assert errno_of(live.init_module, None, length=100_000) == errno.EFAULT
-    assert errno_of(live.init_module, None, length=10) == errno.ENOEXEC
-    assert errno_of(live.init_module, bytes(63)) == errno.ENOEXEC
+    assert errno_of(live, InitModule(None, length=100_000)) == errno.EFAULT
+    assert errno_of(live, InitModule(None, length=10)) == errno.ENOEXEC
+    assert errno_of(live, InitModule(bytes(63))) == errno.ENOEXEC
     snapshot = live.snapshot()
     assert (snapshot.failed_kreads, snapshot.invalid_kread_bytes) == (3, 100_073)
 
@@ -311,8 +311,8 @@ def test_init_module_buffers() -> None:
 def test_blacklist_and_vermagic(make: Callable[..., Path]) -> None:
     config = Config(blacklist=frozenset(["bad"]), built_for=BuiltFor(vermagic="6.12.0 other "))
     live = LiveKernel(config)
-    assert errno_of(live.finit_module, make("bad")) == errno.EPERM
-    assert errno_of(live.finit_module, make("m", vermagic="6.12.9 SMP ")) == errno.ENOEXEC
+    assert errno_of(live, FinitModule(make("bad"))) == errno.EPERM
+    assert errno_of(live, FinitModule(make("m", vermagic="6.12.9 SMP "))) == errno.ENOEXEC
     assert live.snapshot().failed_becoming == 2
     assert live.kmsg() == (
         "Module bad is blacklisted\nm: version magic '6.12.9 SMP ' should be '6.12.0 other '\n"
@@ -321,7 +321,7 @@ def test_blacklist_and_vermagic(make: Callable[..., Path]) -> None:
 
 def test_a_null_parameter_string_is_noticed_late(make: Callable[..., Path]) -> None:
     live = engine()
-    assert errno_of(live.finit_module, make("m"), None) == errno.EFAULT
+    assert errno_of(live, FinitModule(make("m"), None)) == errno.EFAULT
     assert live.snapshot().failed_load_modules == 1
 
 
@@ -330,7 +330,7 @@ def test_memory_limit(make: Callable[..., Path]) -> None:
     size = path.stat().st_size
     for limit, field in ((size - 1, "failed_kreads"), (size + 4096, "failed_becoming")):
         live = LiveKernel(Config(memory_limit=limit))
-        assert errno_of(live.finit_module, path) == errno.ENOMEM
+        assert errno_of(live, FinitModule(path)) == errno.ENOMEM
         assert getattr(live.snapshot(), field) == 1
         assert live.kernel.memory.now == 0
 
@@ -338,12 +338,12 @@ def test_memory_limit(make: Callable[..., Path]) -> None:
 def test_memory_is_given_back(make: Callable[..., Path]) -> None:
     live = LiveKernel(Config(memory_limit=1 << 30))
     path = make("m")
-    live.finit_module(path)
+    live.call(FinitModule(path))
     layout = live.image(path).layout
     assert live.kernel.memory.now == layout.core
-    assert errno_of(live.finit_module, path) == errno.EEXIST
+    assert errno_of(live, FinitModule(path)) == errno.EEXIST
     assert live.kernel.memory.now == layout.core
-    live.delete_module("m")
+    live.call(DeleteModule("m"))
     assert live.kernel.memory.now == 0
     assert live.kernel.memory.peak >= layout.total
 
@@ -354,36 +354,36 @@ def test_memory_is_given_back(make: Callable[..., Path]) -> None:
 def test_dependencies_hold_a_reference(make: Callable[..., Path]) -> None:
     live = engine()
     user = make("user", imports=("give",), depends=("giver",))
-    assert errno_of(live.finit_module, user) == errno.ENOENT
-    assert errno_of(live.finit_module, make("giver", exports=("give",))) == 0
-    assert errno_of(live.finit_module, user) == 0
+    assert errno_of(live, FinitModule(user)) == errno.ENOENT
+    assert errno_of(live, FinitModule(make("giver", exports=("give",)))) == 0
+    assert errno_of(live, FinitModule(user)) == 0
     giver = live.snapshot().modules[1]
     assert (giver.refcount, giver.users) == (1, ("user",))
-    assert errno_of(live.delete_module, "giver") == errno.EAGAIN
-    assert errno_of(live.delete_module, "user") == 0
-    assert errno_of(live.delete_module, "giver") == 0
+    assert errno_of(live, DeleteModule("giver")) == errno.EAGAIN
+    assert errno_of(live, DeleteModule("user")) == 0
+    assert errno_of(live, DeleteModule("giver")) == 0
 
 
 def test_a_symbol_of_a_coming_module_is_waited_for(make: Callable[..., Path]) -> None:
     live = engine(giver=InitRoutine(seconds=SLOW))
-    with in_thread(live.finit_module, make("giver", exports=("give",))):
+    with in_thread(live, FinitModule(make("giver", exports=("give",)))):
         wait_for(coming(live, "giver"))
-        assert errno_of(live.finit_module, make("user", imports=("give",))) == 0
+        assert errno_of(live, FinitModule(make("user", imports=("give",)))) == 0
     assert [module.name for module in live.snapshot().modules] == ["user", "giver"]
 
 
 def test_one_symbol_from_two_modules(make: Callable[..., Path]) -> None:
     live = engine()
-    assert errno_of(live.finit_module, make("a", exports=("give",))) == 0
-    assert errno_of(live.finit_module, make("b", exports=("give",))) == errno.ENOEXEC
+    assert errno_of(live, FinitModule(make("a", exports=("give",)))) == 0
+    assert errno_of(live, FinitModule(make("b", exports=("give",)))) == errno.ENOEXEC
     assert "b: exports duplicate symbol give (owned by a)\n" in live.kmsg()
 
 
 def test_gpl_only_symbols(make: Callable[..., Path]) -> None:
     live = engine()
-    live.finit_module(make("giver", exports_gpl=("give",)))
+    live.call(FinitModule(make("giver", exports_gpl=("give",))))
     user = make("user", imports=("give",), license="Proprietary")
-    assert errno_of(live.finit_module, user) == errno.ENOENT
+    assert errno_of(live, FinitModule(user)) == errno.ENOENT
 
 
 def test_init_results(make: Callable[..., Path]) -> None:
@@ -392,30 +392,30 @@ def test_init_results(make: Callable[..., Path]) -> None:
         odd=InitRoutine(returns=7),
         held=InitRoutine(references=1),
     )
-    assert errno_of(live.finit_module, make("bad")) == errno.ENODEV
+    assert errno_of(live, FinitModule(make("bad"))) == errno.ENODEV
     assert live.snapshot().failed_load_modules == 0
-    assert errno_of(live.finit_module, make("odd")) == 0
-    assert errno_of(live.finit_module, make("held")) == 0
-    assert errno_of(live.delete_module, "held") == errno.EAGAIN
+    assert errno_of(live, FinitModule(make("odd"))) == 0
+    assert errno_of(live, FinitModule(make("held"))) == 0
+    assert errno_of(live, DeleteModule("held")) == errno.EAGAIN
     assert live.snapshot().modcount == 2
 
 
 @pytest.mark.parametrize(("name", "number"), [("6.18", errno.EEXIST), ("7.1", errno.EBUSY)])
 def test_init_that_returns_eexist(make: Callable[..., Path], name: str, number: int) -> None:
     live = engine(name, m=InitRoutine(returns=-errno.EEXIST))
-    assert errno_of(live.finit_module, make("m")) == number
+    assert errno_of(live, FinitModule(make("m"))) == number
 
 
 def test_removal(make: Callable[..., Path]) -> None:
     live = engine(slow=InitRoutine(seconds=SLOW))
-    assert errno_of(live.delete_module, "m") == errno.ENOENT
-    assert errno_of(live.delete_module, "") == errno.ENOENT
-    assert errno_of(live.delete_module, "x" * 56) == errno.ENOENT
-    live.finit_module(make("stays", has_exit=False))
-    assert errno_of(live.delete_module, "stays") == errno.EBUSY
-    with in_thread(live.finit_module, make("slow")):
+    assert errno_of(live, DeleteModule("m")) == errno.ENOENT
+    assert errno_of(live, DeleteModule("")) == errno.ENOENT
+    assert errno_of(live, DeleteModule("x" * 56)) == errno.ENOENT
+    live.call(FinitModule(make("stays", has_exit=False)))
+    assert errno_of(live, DeleteModule("stays")) == errno.EBUSY
+    with in_thread(live, FinitModule(make("slow"))):
         wait_for(coming(live, "slow"))
-        assert errno_of(live.delete_module, "slow") == errno.EBUSY
+        assert errno_of(live, DeleteModule("slow")) == errno.EBUSY
 
 
 # -- bounds ---------------------------------------------------------------------------------------
@@ -423,12 +423,12 @@ def test_removal(make: Callable[..., Path]) -> None:
 
 def test_nothing_is_kept_for_a_request(make: Callable[..., Path]) -> None:
     live, path = engine(), make("m")
-    live.finit_module(path)
+    live.call(FinitModule(path))
     for _ in range(5000):
-        errno_of(live.finit_module, path)
+        errno_of(live, FinitModule(path))
     assert live.snapshot().duplicates[0].count == 5000
     assert not live.kernel._idempotent and not live._queues
     assert len(live._images._images) == 1
     for _ in range(3000):
-        errno_of(live.finit_module, path, flags=4)  # logs a line each
+        errno_of(live, FinitModule(path, flags=4))  # logs a line each
     assert len(live.kernel.log.lines()) <= 4096

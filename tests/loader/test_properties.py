@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loader.calls import DeleteModule, FinitModule, InitModule
 from loader.config import PAGE_SIZE, Config
 from loader.engine.init_routines import InitRoutine, InitRoutines
 from loader.engine.stats import Snapshot
@@ -98,7 +99,7 @@ def check_invariants(snapshot: Snapshot) -> None:
 @RELAXED
 @given(st.lists(requests, max_size=40), releases)
 def test_random_requests(files: list[Path], sequence: list[tuple[Any, ...]], running: Any) -> None:
-    live = LiveKernel(Config(release=running), environment=ENVIRONMENT)
+    live = LiveKernel(Config(release=running), init_routines=ENVIRONMENT)
     before = live.snapshot()
     first_duplicates: list[str] = []
     for kind, *arguments in sequence:
@@ -106,11 +107,11 @@ def test_random_requests(files: list[Path], sequence: list[tuple[Any, ...]], run
         try:
             if kind == "load":
                 index, flags, params = arguments
-                live.finit_module(files[index], params, flags)
+                live.call(FinitModule(files[index], params, flags))
             elif kind == "remove":
-                live.delete_module(*arguments)
+                live.call(DeleteModule(*arguments))
             else:
-                live.init_module(build_module(MODULES[0])[: arguments[0]])
+                live.call(InitModule(build_module(MODULES[0])[: arguments[0]]))
         except LoadError as error:
             outcome = error.name
             assert error.errno
@@ -163,7 +164,7 @@ def test_damage_gives_an_errno_and_nothing_else(
     failure = image.decompress_failure or image.becoming_failure or image.layout_failure
     assert failure is None or failure.errno > 0
     try:
-        live.init_module(bytes(data), "n=1")
+        live.call(InitModule(bytes(data), "n=1"))
     except LoadError as error:
         assert error.errno in (
             errno.ENOEXEC,

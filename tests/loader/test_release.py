@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from loader.errors import UserError
@@ -18,8 +20,14 @@ from loader.release import (
 
 def test_each_change_is_a_field() -> None:
     fields = set(Release.__dataclass_fields__) - {"name"}
-    assert {field for _, field, _ in CHANGES} == fields
+    assert {change.field for change in CHANGES} == fields
     assert set(FEATURES.values()) <= fields
+
+
+def test_each_change_is_of_a_release_and_cites_its_commit() -> None:
+    for change in CHANGES:
+        assert change.release in RELEASES
+        assert re.fullmatch("(?:[0-9a-f]{12})?", change.commit), change
 
 
 @pytest.mark.parametrize(
@@ -28,7 +36,7 @@ def test_each_change_is_a_field() -> None:
         ("6.4", "6.4"),
         ("6.7.12", "6.6"),
         ("6.12.117-1-amd64", "6.12"),
-        ("6.17.0-rc3", "6.15"),
+        ("6.17.0-rc3", "6.16"),
         ("7.0.1", "6.18"),
         ("7.12", "7.1"),
     ],
@@ -51,7 +59,7 @@ def test_what_came_when() -> None:
     assert by_name["6.11"].idempotent_wait_interruptible
     assert not by_name["6.12"].symbol_names_checked and by_name["6.13"].symbol_names_checked
     assert not by_name["6.13"].extended_modversions and by_name["6.14"].extended_modversions
-    assert not by_name["6.15"].static_call_sites_ro and by_name["6.18"].static_call_sites_ro
+    assert not by_name["6.15"].static_call_sites_ro and by_name["6.16"].static_call_sites_ro
     assert not by_name["6.18"].init_eexist_is_ebusy and by_name["7.1"].init_eexist_is_ebusy
 
 

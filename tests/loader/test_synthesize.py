@@ -18,6 +18,7 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loader.calls import FinitModule
 from loader.config import EM_AARCH64, EM_X86_64, BuiltFor, Config
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
@@ -280,11 +281,11 @@ def test_a_tree_loads(tmp_path: Path) -> None:
     tree = Tree.open(tmp_path)
     live = LiveKernel(tree=tree)
     with pytest.raises(LoadError, match="No such file"):
-        live.finit_module(tree.path("xfs") or "")
+        live.call(FinitModule(tree.path("xfs") or ""))
     for name in modules:
         for probe in tree.probe_list(name):
             if module_name(probe.path) not in {module.name for module in live.snapshot().modules}:
-                live.finit_module(probe.path)
+                live.call(FinitModule(probe.path))
     snapshot = live.snapshot()
     assert snapshot.modcount == len(modules) == len({m.name for m in snapshot.modules})
     layouts = [layout_of(spec) for spec in modules.values()]

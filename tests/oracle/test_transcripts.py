@@ -15,7 +15,7 @@ from loader.keyring import Keyring
 from modfs.verify.answerers import Direct
 from modfs.verify.compare import compare_steps, settings, sums, verify
 from modfs.verify.corpus import Corpus
-from modfs.verify.transcript import Call, Cat, Transcript
+from modfs.verify.transcript import CallStep, Cat, Transcript
 
 DATA = Path(__file__).parent / "data"
 TRANSCRIPTS = sorted((DATA / "transcripts").glob("*/*.jsonl"))
@@ -52,7 +52,7 @@ def test_kernel_log(
 ) -> None:
     transcript = Transcript.load(path)
     config = replace(settings(transcript, Config(keyring=keyring)), built_for=recorded.built_for)
-    live = LiveKernel(config, tree=recorded.tree, environment=init_routines)
+    live = LiveKernel(config, tree=recorded.tree, init_routines=init_routines)
     live.kernel.exporter = recorded.exporter
     engine = Direct(live)
     compare_steps(transcript, engine, engine, recorded)
@@ -71,9 +71,9 @@ def test_without_a_key_no_agreement_is_claimed(
 
 
 def test_a_wrong_result_is_reported(recorded: Corpus) -> None:
-    right = Call("finit_module", "files/ok_a.ko", {"OK": 1}, deltas=(20480, 8192))
-    wrong = Call("finit_module", "files/ok_a.ko", {"OK": 1})
-    smaller = Call("finit_module", "files/ok_b.ko", {"OK": 1}, deltas=(4096, 0))
+    right = CallStep("finit_module", "files/ok_a.ko", {"OK": 1}, deltas=(20480, 8192))
+    wrong = CallStep("finit_module", "files/ok_a.ko", {"OK": 1})
+    smaller = CallStep("finit_module", "files/ok_b.ko", {"OK": 1}, deltas=(4096, 0))
     text = Cat("failed_becoming", "7\n")
     missing = Cat("nothing_of_that_name", "")
     transcript = Transcript(Path("t"), "6.12", (), "zstd", (right, wrong, smaller, text, missing))

@@ -141,7 +141,7 @@ modules = ["irqbypass"]
 def test_a_trees_modules_are_laid_out_as_each_kernel_does(
     recorded_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From 6.18 on .static_call_sites is read-only after init: a page of a kind that irqbypass has
+    """From 6.16 on .static_call_sites is read-only after init: a page of a kind that irqbypass has
     nothing else of."""
     reads: list[Path] = []
 
@@ -157,7 +157,7 @@ def test_a_trees_modules_are_laid_out_as_each_kernel_does(
             modules,
             Config(release=release(name), machine=EM_X86_64),
         ).modules["irqbypass"]
-        for name in ("6.12", "6.18")
+        for name in ("6.12", "6.16")
     )
     assert old.layout.ro_after_init == 0 and new.layout.ro_after_init == PAGE_SIZE
     assert new.layout.total == old.layout.total + PAGE_SIZE

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from loader.calls import FinitModule
 from loader.simulate.replay import replay_virtual
 from loader.simulate.scenario import Scenario, ScenarioError, parse_scenario
 from modfs.replay import replay_live
@@ -68,7 +69,10 @@ def test_answers_and_unloading() -> None:
             {"at": 2.0, "actor": "d", "load": "not-there.ko"},
         )
     )
-    found = {(request.actor, request.at, bool(request.load)): number for request, number in answers}
+    found = {
+        (timed.actor, timed.at, isinstance(timed.call, FinitModule)): number
+        for timed, number in answers
+    }
     assert found["a", 0.0, True] == found["b", 0.5, True] == found["c", 2.0, False] == 0
     assert found["c", 0.5, False] == errno.EBUSY
     assert found["c", 2.0, True] == errno.EEXIST

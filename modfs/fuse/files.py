@@ -1,0 +1,58 @@
+"""What a file system of ours does, and what it can know of who asks. Without libfuse."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What getattr tells: ``mode`` with the type of the file; ``size`` in bytes."""
+
+    mode: int
+    size: int = 0
+    links: int = 1
+    inode: int = 0
+
+
+class FileSystem(Protocol):
+    """What a file system does. Paths are bytes from the mount's root; errors are OSError."""
+
+    uid: int
+    gid: int
+
+    def getattr(self, path: bytes) -> Attributes: ...
+
+    def readlink(self, path: bytes) -> bytes: ...
+
+    def opendir(self, path: bytes) -> int: ...
+
+    def readdir(self, directory: int) -> Iterable[bytes]: ...
+
+    def releasedir(self, directory: int) -> None: ...
+
+    def open(self, path: bytes, flags: int) -> int: ...
+
+    def read(self, handle: int, size: int, offset: int) -> bytes: ...
+
+    def write(self, handle: int, data: bytes) -> int: ...
+
+    def flush(self, handle: int) -> None: ...
+
+    def release(self, handle: int) -> None: ...
+
+
+class Operation(Protocol):
+    """The operation that the calling thread carries out, as its server knows it."""
+
+    def client(self) -> tuple[int, int, int]:
+        """(uid, gid, thread number) of who asks for it."""
+
+    def interrupted(self) -> bool:
+        """Has a signal been sent to who asks for it?"""
+
+
+DIRECTORY = Attributes(stat.S_IFDIR | 0o755, links=2)
