@@ -29,7 +29,14 @@ def corpus(tmp_path: Path) -> Path:
     """Both archives unpacked; the modules as a tree with folders."""
     for name, folder in (("files", "files"), ("modules", "modules/kernel")):
         (tmp_path / folder).mkdir(parents=True)
-        command = ["tar", "--zstd", "-xf", DATA / f"{name}.tar.zst", "-C", tmp_path / folder]
+        command: list[str | Path] = [
+            "tar",
+            "--zstd",
+            "-xf",
+            DATA / f"{name}.tar.zst",
+            "-C",
+            tmp_path / folder,
+        ]
         subprocess.run(command, check=True)
     lines = (DATA / "modules.dep").read_text().splitlines()
     tree = tmp_path / "modules"
