@@ -21,6 +21,11 @@ class Failure(NamedTuple):
         """The errno's name, such as ``ENOEXEC``."""
         return errno.errorcode.get(self.errno, str(self.errno))
 
+    @property
+    def message(self) -> str:
+        """What the errno means, and what the kernel logs."""
+        return ": ".join([_MESSAGES.get(self.errno) or os.strerror(self.errno), *self.log])
+
 
 class LoadError(OSError):
     """A failed ``finit_module``, ``init_module`` or ``delete_module``.

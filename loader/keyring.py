@@ -10,6 +10,8 @@ import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from loader.errors import UserError
+
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
@@ -45,12 +47,12 @@ class Keyring:
     def load(cls, *paths: Path) -> Keyring:
         """Certificates from files, DER or PEM.
 
-        OSError: cannot be read. ValueError: no certificate, or `cryptography` is not installed.
+        OSError: cannot be read. UserError: no certificate, or `cryptography` is not installed.
         """
         try:
             from cryptography import x509
         except ImportError:
-            raise ValueError("signatures need the package cryptography") from None
+            raise UserError("signatures need the package cryptography") from None
         certificates = []
         for path in paths:
             data = path.read_bytes()
@@ -59,7 +61,7 @@ class Keyring:
             try:
                 certificates.append(load(data))
             except ValueError:
-                raise ValueError(f"{path} is no X.509 certificate") from None
+                raise UserError(f"{path} is no X.509 certificate") from None
         return cls(tuple(certificates))
 
     def verify(self, module: bytes, signatures: tuple[Signature, ...]) -> None:

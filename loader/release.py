@@ -8,6 +8,7 @@ to its own number. Features can be taken away by name (``--without``), as the re
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +30,21 @@ class Release:
     zstd_lenient: bool = False
     static_call_sites_ro: bool = False
     init_eexist_is_ebusy: bool = False
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """The features that were taken away from it, in the order of FEATURES."""
+        whole = release(self.name)
+        return tuple(
+            feature
+            for feature, field in FEATURES.items()
+            if getattr(whole, field) and not getattr(self, field)
+        )
+
+    @property
+    def title(self) -> str:
+        """As people write it, and `parse_release` reads it: "6.4 without early-check"."""
+        return f"{self.name} without {', '.join(self.without)}" if self.without else self.name
 
 
 OLDEST = "6.4"
@@ -149,3 +165,29 @@ def release(name: str = DEFAULT, without: tuple[str, ...] = ()) -> Release:
             raise UserError(f"no feature {shown(feature)}: known are {', '.join(FEATURES)}{near}")
         fields[FEATURES[feature]] = False
     return Release(row, **fields)
+
+
+def parse_release(text: str, without: Iterable[str] = ()) -> Release:
+    """The release that ``text`` names: RELEASE, or RELEASE without FEATURE[, FEATURE...].
+
+    ``without``: features that it lacks besides. UserError: no such release or feature.
+    """
+    name, *rest = re.split(r"\s+without\b", text, maxsplit=1)
+    lacking = [feature.strip() for words in rest for feature in words.split(",")]
+    try:
+        return release(name.strip(), (*lacking, *without))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def choose_release(
+    kernel: str | None, without: Iterable[str], described: str, lacking: Iterable[str]
+) -> Release:
+    """The release that a file describes and a person may change.
+
+    ``kernel``, if it is given, replaces all that the file says (``described``, less the features
+    ``lacking``); ``without`` takes away more from either. UserError.
+    """
+    if kernel is None:
+        return parse_release(described, (*lacking, *without))
+    return parse_release(kernel, without)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from loader.errors import UserError
+
 FORMATS = (".svg", ".png")
 
 # Told apart by mark as well as by colour (Okabe and Ito's, which most people can tell apart).
@@ -13,22 +15,19 @@ _MARKS = "osD^vP*"
 _GIB = 1 << 30
 
 
-class PlotError(Exception):
-    """The plot cannot be made; the text says why."""
-
-
 def plot_wasted(series: Mapping[str, Sequence[tuple[int, int]]], file: Path, title: str) -> None:
     """Draw wasted memory against processors: (processors, bytes) by the name of each kernel.
 
-    PlotError: matplotlib is missing, the file's name has no known ending, or it cannot be written.
+    UserError: matplotlib is missing, or the file's name has no known ending. OSError: it cannot
+    be written.
     """
     if file.suffix not in FORMATS:
-        raise PlotError(f"{file}: the name must end in {' or '.join(FORMATS)}")
+        raise UserError(f"{file}: the name must end in {' or '.join(FORMATS)}", status=1)
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
-        raise PlotError("matplotlib is missing: pip install 'modfs[plot]'") from None
+        raise UserError("matplotlib is missing: pip install 'modfs[plot]'", status=1) from None
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     for index, (name, points) in enumerate(series.items()):
@@ -50,8 +49,5 @@ def plot_wasted(series: Mapping[str, Sequence[tuple[int, int]]], file: Path, tit
     axes.legend(title="kernel", frameon=False)
     # No date and no random ids: the same boots make the same file.
     metadata = {"Date": None} if file.suffix == ".svg" else {}
-    try:
-        with rc_context({"svg.hashsalt": "modfs"}):
-            figure.savefig(file, dpi=150, metadata=metadata)
-    except OSError as error:
-        raise PlotError(f"{file}: {error.strerror}") from None
+    with rc_context({"svg.hashsalt": "modfs"}):
+        figure.savefig(file, dpi=150, metadata=metadata)

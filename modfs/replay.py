@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from loader.calls import SystemCalls
 from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
-from loader.errors import LoadError
+from loader.errors import LoadError, UserError
 from loader.simulate.scenario import Scenario, TimedCall
 from modfs.control.remote import RemoteKernel
 
@@ -23,7 +23,7 @@ Answers = list[tuple[TimedCall, int]]  # calls as they ended, each with its errn
 def replay_live(scenario: Scenario) -> tuple[Snapshot, Answers]:
     """Replay with a fresh engine on threads: what it shows at the end, and the answers.
 
-    OSError: the described modules cannot be written. ValueError: too many actors.
+    OSError: the described modules cannot be written. UserError: too many actors.
     """
     live = LiveKernel(scenario.config, init_routines=scenario.init_routines)
     answers = _run(scenario, live)
@@ -34,7 +34,7 @@ def replay_mount(scenario: Scenario, mount: Path) -> tuple[str, Answers]:
     """Replay with the engine of a mount: its ``stats`` at the end, and the answers.
 
     What kernel it is, and how long its init routines take, is the mount's matter. OSError: the
-    described modules cannot be written, or this is no mount. ValueError: too many actors.
+    described modules cannot be written, or this is no mount. UserError: too many actors.
     """
     answers = _run(scenario, RemoteKernel(mount))
     return (mount / "stats").read_text(), answers
@@ -43,7 +43,8 @@ def replay_mount(scenario: Scenario, mount: Path) -> tuple[str, Answers]:
 def _run(scenario: Scenario, kernel: SystemCalls) -> Answers:
     actors = scenario.by_actor()
     if len(actors) > _ACTORS:
-        raise ValueError(f"{len(actors)} actors are too many for real time: at most {_ACTORS}")
+        problem = f"{len(actors)} actors are too many for real time: at most {_ACTORS}"
+        raise UserError(problem, status=1)
     answers: Answers = []
     with TemporaryDirectory(prefix="modfs-replay-") as folder:
         made = scenario.write_modules(Path(folder))

@@ -58,7 +58,6 @@ missing_packages() {
     # beside fuse3, which much else on a desktop depends on.
     wants fusermount fuse3
     wants_library 'libfuse\.so\.2' libfuse2
-    wants_library 'libseccomp\.so\.2' libseccomp2
     wants depmod kmod
 
     case $level in test | bench)

@@ -28,7 +28,7 @@ from loader.engine.clock import Events, VirtualKernel
 from loader.engine.module import InitResult
 from loader.engine.stats import Snapshot
 from loader.image.module_image import ModuleImage
-from loader.release import release
+from loader.release import choose_release
 from loader.simulate.machine import Coldplug, Machine, check_names
 from loader.simulate.shared_file import SharedFile
 
@@ -63,11 +63,10 @@ def config_for(
     without: Iterable[str] = (),
     compression: str | None = None,
 ) -> Config:
-    """The kernel that ``machine`` runs, or another one on it. ValueError: no such release."""
-    if kernel is None:
-        kernel, without = machine.kernel, (*machine.without, *without)
+    """The kernel that ``machine`` runs, or another one on it; ``without`` takes features
+    away from either. UserError: no such release."""
     return Config(
-        release=release(kernel, tuple(without)),
+        release=choose_release(kernel, without, machine.kernel, machine.without),
         compression=compression or machine.compression,
         memory_limit=machine.module_space,
     )

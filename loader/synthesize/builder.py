@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 
+from loader.errors import UserError
 from loader.image.elf import ElfModule
 from loader.image.elf_format import (
     MODULE_NAME_OFFSET,
@@ -41,7 +42,7 @@ _RODATA, _TEXT, _DATA = SHF_ALLOC, SHF_ALLOC | SHF_EXECINSTR, SHF_ALLOC | SHF_WR
 
 
 def build_module(spec: ModuleSpec) -> bytes:
-    """The file of a module. ValueError if ``spec.file_bytes`` are too few for it."""
+    """The file of a module. UserError if ``spec.file_bytes`` are too few for it."""
     return _Builder(spec).build()
 
 
@@ -97,7 +98,7 @@ class _Builder:
             return image
         missing = self.spec.file_bytes - len(image)
         if missing < 0:
-            raise ValueError(
+            raise UserError(
                 f"{self.spec.name}: file_bytes is at least {len(image)}, not {self.spec.file_bytes}"
             )
         if padding := missing // 8 * 8:

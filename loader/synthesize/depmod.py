@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from loader.errors import UserError
+
 if TYPE_CHECKING:
     from loader.synthesize.spec import ModuleSpec
 
@@ -18,7 +20,7 @@ def indexes(
 ) -> dict[str, str]:
     """The text of each index file by its name; ``suffix`` is that of compressed modules.
 
-    ValueError if modules depend on each other in a circle.
+    UserError if modules depend on each other in a circle.
     """
     return {
         "modules.dep": _lines(_dependencies(modules, suffix)),
@@ -104,5 +106,5 @@ def _users_first(needs: Mapping[str, Sequence[str]]) -> dict[str, int]:
                 ready.append(needed)
     if len(order) < len(needs):
         circle = ", ".join(name for name in needs if name not in order)
-        raise ValueError(f"a circle of dependencies among {circle}")
+        raise UserError(f"a circle of dependencies among {circle}")
     return order

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
 
+from loader.errors import UserError
 from loader.image.elf_format import MODULE_NAME_LEN
 from loader.synthesize.arch import ARCHITECTURES, LEAST_STRUCT_MODULE
 from loader.words import canonical
@@ -71,9 +72,9 @@ class ParameterSpec:
         element = self.type.removeprefix(_ARRAY_OF)
         if element not in _TYPE_SIZES and self.type != _STRING:
             known = ", ".join([*_TYPE_SIZES, _STRING])
-            raise ValueError(f"parameter {self.name}: no type {self.type!r}; there are {known}")
+            raise UserError(f"parameter {self.name}: no type {self.type!r}; there are {known}")
         if isinstance(self.default, str) and self.type != "charp":
-            raise ValueError(f"parameter {self.name}: a default of type {self.type} is a number")
+            raise UserError(f"parameter {self.name}: a default of type {self.type} is a number")
 
     @property
     def is_array(self) -> bool:
@@ -113,7 +114,7 @@ class ParameterSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModuleSpec:
-    """What a module shall be. ValueError where no such module can be.
+    """What a module shall be. UserError where no such module can be.
 
     Sizes are bytes in the section of that name (``init_text``: .init.text, ``ro_after_init``:
     .data..ro_after_init, ...), besides those that exports, parameters and the like take there.
@@ -159,11 +160,11 @@ class ModuleSpec:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or len(self.name) >= MODULE_NAME_LEN:
-            raise ValueError(
+            raise UserError(
                 f"module name {self.name!r}: 1 to {MODULE_NAME_LEN - 1} letters, digits, _ and -"
             )
         for problem in self._problems():
-            raise ValueError(f"{self.name}: {problem}")
+            raise UserError(f"{self.name}: {problem}")
 
     def _problems(self) -> Iterator[str]:
         for field in fields(self):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from loader.errors import UserError
 from loader.packings import compress, named
 from loader.synthesize import depmod
 from loader.synthesize.builder import build_module
@@ -18,23 +19,23 @@ def linked(specs: Iterable[ModuleSpec]) -> list[ModuleSpec]:
     """The specs of a whole tree, with ``depends``, imports and exports made to agree.
 
     A module that depends on another imports a symbol of it, which is made up where need be; one
-    that imports a symbol depends on its exporter. ValueError: a name or symbol that is there twice,
+    that imports a symbol depends on its exporter. UserError: a name or symbol that is there twice,
     a dependency that is not there.
     """
     modules: dict[str, ModuleSpec] = {}
     exporters: dict[str, str] = {}
     for spec in specs:
         if modules.setdefault(spec.module_name, spec) is not spec:
-            raise ValueError(f"two modules have the name {spec.module_name}")
+            raise UserError(f"two modules have the name {spec.module_name}")
         for symbol in (*spec.exports, *spec.exports_gpl):
             if exporters.setdefault(symbol, spec.module_name) != spec.module_name:
-                raise ValueError(f"{exporters[symbol]} and {spec.name} both export {symbol}")
+                raise UserError(f"{exporters[symbol]} and {spec.name} both export {symbol}")
     imports = {name: list(spec.imports) for name, spec in modules.items()}
     made_up: dict[str, str] = {}
     for name, spec in modules.items():
         for needed in map(canonical, spec.depends):
             if needed not in modules:
-                raise ValueError(f"{spec.name} depends on {needed}, which is not in the tree")
+                raise UserError(f"{spec.name} depends on {needed}, which is not in the tree")
             if any(exporters.get(symbol) == needed for symbol in spec.imports):
                 continue
             exported = (*modules[needed].exports, *modules[needed].exports_gpl)
@@ -65,7 +66,7 @@ def write_tree(
 
     Written are the modules' files and, as text, depmod's indexes. ``compression`` is that of all
     files (see loader.packings); ``builtin`` are only listed, as parts of the kernel. Files that are
-    there are replaced, others stay. OSError; ValueError as of `linked`, for a circle of
+    there are replaced, others stay. OSError; UserError as of `linked`, for a circle of
     dependencies, and for a module that cannot be as short as its ``file_bytes``.
     """
     root = Path(root)

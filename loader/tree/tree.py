@@ -11,13 +11,13 @@ not there is empty. All methods may be called from any number of threads.
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from loader.image.elf import ElfError, ElfModule
 from loader.packings import read_module
 from loader.tree.aliases import Aliases
 from loader.tree.probe_list import Probe
@@ -283,9 +283,28 @@ class _Dep(NamedTuple):
 
 def _read_depends(path: Path) -> tuple[str, ...]:
     """The canonical names after `depends=` in a module's .modinfo; () for what is no module."""
-    data = read_module(path)
+    for entry in _modinfo(read_module(path)).split(b"\0"):
+        tag, equals, value = entry.partition(b"=")
+        if equals and tag == b"depends":
+            names = value.decode("utf-8", "surrogateescape").split(",")
+            return tuple(canonical(name) for name in names if name)
+    return ()
+
+
+def _modinfo(module: bytes) -> bytes:
+    """The section .modinfo; empty for what is no ELF file, or a damaged one."""
+    import zlib
+
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
     try:
-        depends = ElfModule(data, int.from_bytes(data[18:20], "little")).tag("depends") or ""
-    except ElfError:
-        return ()
-    return tuple(canonical(name) for name in depends.split(",") if name)
+        elf = ELFFile(io.BytesIO(module))
+        if elf["e_shentsize"] != elf.structs.Elf_Shdr.sizeof():
+            return b""  # headers of no length could be without end
+        section = elf.get_section_by_name(".modinfo")
+        if section is None or section["sh_type"] != "SHT_PROGBITS":
+            return b""
+        return section.data()
+    except (ELFError, OverflowError, zlib.error):  # OverflowError: an offset of 2**63
+        return b""

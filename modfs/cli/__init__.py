@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
+
+from loader.errors import UserError
+from modfs.cli import standard, statuses
 
 # verb -> what it does, in one line
 VERBS: dict[str, str] = {
@@ -37,20 +41,25 @@ class Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(number), text) for number, text in statuses.STATUSES])
+
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        from importlib.metadata import version  # takes as long as all the rest
+        from modfs import __version__
 
-        click.echo(f"modfs {version('modfs')}")
+        click.echo(f"modfs {__version__}")
         ctx.exit()
 
 
-@click.group(cls=Verbs, subcommand_metavar="VERB ...")
+@click.group(cls=Verbs, subcommand_metavar="VERB ...", invoke_without_command=True)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show it."
 )
-def modfs() -> None:
+@click.pass_context
+def modfs(ctx: click.Context) -> int | None:
     """The Linux kernel's module loader and its /sys/kernel/debug/modules, in userspace.
 
     \b
@@ -60,6 +69,10 @@ def modfs() -> None:
 
     modfs VERB --help tells more.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return statuses.MISUSED
+    return None
 
 
 def _arguments(words: list[str]) -> list[str]:
@@ -72,19 +85,35 @@ def _arguments(words: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run the command; what a user did wrong is one line and exit status 2, never a traceback."""
+    """Run the command as the caller gave it, and exit."""
+    standard.prepare()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run the command; its exit status. What goes wrong is one line, never a traceback."""
+    words = _arguments(words)
+    command = f"modfs {words[0]}" if words and words[0] in VERBS else "modfs"
     try:
-        status = modfs.main(_arguments(sys.argv[1:]), prog_name="modfs", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        status = 2
-    except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
-        print(f"{where or 'modfs'}: {error.format_message()}", file=sys.stderr)
-        status = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        status = 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        status = 141
-    sys.exit(status if isinstance(status, int) else 0)
+        status = _invoke(words)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # the terminal has shown ^C
+        return statuses.INTERRUPTED
+    except (click.ClickException, UserError, OSError) as error:
+        status, message = statuses.outcome(error)
+    if message:
+        statuses.complain(message, command)
+    return status
+
+
+def _invoke(words: list[str]) -> int:
+    """The status that a verb returns, or that --help and the like end with."""
+    if "_MODFS_COMPLETE" in os.environ:  # a shell asks for completions
+        modfs.main(prog_name="modfs")
+    try:
+        with modfs.make_context("modfs", words) as context:
+            return int(modfs.invoke(context) or statuses.DONE)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code

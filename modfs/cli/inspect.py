@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +18,13 @@ from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.config import MACHINES, Config
 from loader.image.layout import Layout
 from loader.image.module_image import ModuleImage, read_image
-from loader.packings import NOT_PACKED, SUFFIXES, by_suffix, compress, named
-from loader.release import RELEASES, release
+from loader.packings import NOT_PACKED, by_suffix, compress, named
+from loader.release import DEFAULT, parse_release
 from loader.words import MODULE_FILE
+from modfs.cli.options import compress_option, kernel_option, without_option
+from modfs.cli.progress import Progress
+from modfs.cli.statuses import DONE, FAILED, complain
+from modfs.cli.table import aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +84,19 @@ def _more(row: Row, times: int) -> int | None:
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Show the first N only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--kernel", metavar="RELEASE", help=f"One of {', '.join(RELEASES)}.")
-@click.option(
-    "--compress",
-    "compression",
-    type=click.Choice(SUFFIXES),
-    help="Take uncompressed modules as if they were compressed.",
-)
+@kernel_option(DEFAULT)
+@without_option()
+@compress_option("Take uncompressed modules as if they were compressed.")
 def command(
     paths: tuple[Path, ...],
     key: str,
     reverse: bool,
     limit: int | None,
     as_json: bool,
-    kernel: str | None,
+    kernel: str,
+    without: tuple[str, ...],
     compression: str | None,
-) -> None:
+) -> int:
     """Show what modules take in memory, in bytes.
 
     PATH is a module's file (.ko, .ko.zst, .ko.gz, .ko.xz) or a folder of them, such as
@@ -117,26 +117,38 @@ def command(
       modfs inspect --limit 10 /lib/modules/6.1.0-56-amd64
       modfs inspect --sort load_compressed --compress zst xfs.ko kvm.ko
     """
-    try:
-        config = Config(release=release(kernel)) if kernel else Config()
-    except ValueError as error:
-        print(f"modfs inspect: {error}", file=sys.stderr)
-        sys.exit(2)
+    config = Config(release=parse_release(kernel, without))
+    files = sorted(set(_module_files(paths)))
+    rows, refused = _inspect_all(files, config, compression)
+    for message in refused:
+        complain(message)
+    _sort(rows, key, reverse)
+    (_print_json if as_json else _print_table)(rows, rows[:limit])
+    return FAILED if refused else DONE
+
+
+def _inspect_all(
+    files: Sequence[Path], config: Config, compression: str | None
+) -> tuple[list[Row], list[str]]:
+    """Of each file either its row or what is wrong with it."""
     rows: list[Row] = []
-    failed = False
-    for path in _progress(sorted(set(_module_files(paths)))):
-        try:
-            rows.append(_inspect(path, config, compression))
-        except OSError as error:
-            failed = True
-            print(f"modfs inspect: {path}: {error.strerror}", file=sys.stderr)
+    refused: list[str] = []
+    with Progress("Reading modules", len(files)) as progress:
+        for number, path in enumerate(files, 1):
+            try:
+                rows.append(_inspect(path, config, compression))
+            except OSError as error:
+                refused.append(f"{path}: {error.strerror}")
+            progress.reached(number)
+    return rows, refused
+
+
+def _sort(rows: list[Row], key: str, reverse: bool) -> None:
     if key == "name":
         rows.sort(key=lambda row: (row.name, row.path), reverse=reverse)
-    else:
-        value = next(value for number, _, value in _NUMBERS if number == key)
-        rows.sort(key=lambda row: (-(value(row) or 0), row.name), reverse=reverse)
-    (_print_json if as_json else _print_table)(rows, rows[:limit])
-    sys.exit(failed)
+        return
+    value = next(value for number, _, value in _NUMBERS if number == key)
+    rows.sort(key=lambda row: (-(value(row) or 0), row.name), reverse=reverse)
 
 
 def _module_files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -170,17 +182,7 @@ def _image(data: bytes, config: Config) -> ModuleImage:
             return image
         failure = failure or found
     assert failure is not None
-    raise OSError(failure.errno, ": ".join([os.strerror(failure.errno), *failure.log]))
-
-
-def _progress(files: list[Path]) -> Iterable[Path]:
-    """A bar on the terminal while many files are read."""
-    if not sys.stderr.isatty():
-        return files
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(files, "Reading modules", console=Console(stderr=True), transient=True)
+    raise OSError(failure.errno, failure.message)
 
 
 def _sums(rows: list[Row]) -> dict[str, int | None]:
@@ -208,10 +210,7 @@ def _print_table(rows: list[Row], shown: list[Row]) -> None:
     for row in shown:
         table.append([row.name, *(_cell(value(row)) for _, _, value in columns)])
     table.append([f"{len(rows)} modules", *(_cell(sums[key]) for key, _, _ in columns)])
-    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
-    for name, *numbers in table:
-        cells = [n.rjust(width) for n, width in zip(numbers, widths[1:], strict=True)]
-        print(name.ljust(widths[0]), *cells, sep="  ")
+    print(*aligned(table), sep="\n")
 
 
 def _cell(value: int | None) -> str:

@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 
 import click
 
+from loader.errors import UserError
 from loader.packings import SUFFIXES, compress, named
 from loader.synthesize.builder import build_module, layout_of
 from loader.synthesize.spec import ModuleSpec
 from loader.synthesize.spec_file import Specs, read_specs, spec_from, specs_from_toml
 from loader.synthesize.trees import demo_specs, write_tree
+from modfs.cli.options import compress_option
+from modfs.cli.statuses import FAILED, MISUSED, complain, ending_with
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MODULE = re.compile(rf"(?P<name>.+)\.ko(?:\.(?P<compression>{'|'.join(SUFFIXES)}))?")
@@ -83,12 +86,7 @@ def _module_options(function: F) -> F:
     metavar="FILE",
     help="What to make, in TOML.",
 )
-@click.option(
-    "--compress",
-    "compression",
-    type=click.Choice(SUFFIXES),
-    help="All modules of a tree. That of one module is the end of its file's name.",
-)
+@compress_option("All modules of a tree. That of one module is the end of its file's name.")
 @_module_options
 def command(
     output: Path, demo: bool, source: Path | None, compression: str | None, **options: Any
@@ -117,32 +115,22 @@ def command(
       [[module]]
       name = "libcrc32c"
     """
-    try:
-        fields = _fields(options)
-        if demo + (source is not None) + bool(fields) > 1:
-            raise ValueError("--demo, --from and the options of one module exclude each other")
-        if match := _MODULE.fullmatch(output.name):
-            if demo or compression:
-                raise ValueError(
-                    f"{output.name} is a module's file; --demo, --compress are a tree's"
-                )
+    fields = _fields(options)
+    if demo + (source is not None) + bool(fields) > 1:
+        raise UserError("--demo, --from and the options of one module exclude each other")
+    if match := _MODULE.fullmatch(output.name):
+        if demo or compression:
+            raise UserError(f"{output.name} is a module's file; --demo, --compress are a tree's")
+        with ending_with(MISUSED):
             spec = _one_of(source) if source else spec_from({"name": match["name"], **fields})
-            _make_module(output, spec, match["compression"])
-        else:
-            if fields:
-                raise ValueError(
-                    f"{output.name}: a module's file ends in .ko, .ko.zst, .ko.gz, .ko.xz"
-                )
-            if not demo and source is None:
-                raise ValueError("a tree needs --demo or --from FILE")
-            modules, builtin = demo_specs() if source is None else _read(source)
-            _make_tree(output, modules, builtin, compression)
-    except ValueError as error:
-        print(f"modfs mkmod: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        print(f"modfs mkmod: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(1)
+        _make_module(output, spec, match["compression"])
+        return
+    if fields:
+        raise UserError(f"{output.name}: a module's file ends in .ko, .ko.zst, .ko.gz, .ko.xz")
+    if not demo and source is None:
+        raise UserError("a tree needs --demo or --from FILE")
+    modules, builtin = demo_specs() if source is None else _read(source)
+    _make_tree(output, modules, builtin, compression)
 
 
 def _make_module(output: Path, spec: ModuleSpec, compression: str | None) -> None:
@@ -164,15 +152,17 @@ def _make_tree(
 
 
 def _read(source: Path) -> Specs:
-    if str(source) == "-":
-        return specs_from_toml(sys.stdin.buffer.read(), "standard input")
-    return read_specs(source)
+    """What a file describes. UserError: it cannot be read, or describes nothing."""
+    with ending_with(MISUSED):
+        if str(source) == "-":
+            return specs_from_toml(sys.stdin.buffer.read(), "standard input")
+        return read_specs(source)
 
 
 def _one_of(source: Path) -> ModuleSpec:
     modules, _ = _read(source)
     if len(modules) != 1:
-        raise ValueError(f"{source}: {len(modules)} modules for one file")
+        raise UserError(f"{source}: {len(modules)} modules for one file")
     return modules[0]
 
 
@@ -190,7 +180,7 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
 def _parameter(text: str) -> tuple[str, dict[str, Any]]:
     match = _PARAMETER.fullmatch(text)
     if match is None:
-        raise ValueError(f"--param {text}: NAME:TYPE or NAME:TYPE=DEFAULT is expected")
+        raise UserError(f"--param {text}: NAME:TYPE or NAME:TYPE=DEFAULT is expected")
     table: dict[str, Any] = {"type": match["type"]}
     if match["default"] is not None:
         table["default"] = match["default"] if match["type"] == "charp" else _number(match)
@@ -201,13 +191,13 @@ def _number(match: re.Match[str]) -> int:
     try:
         return int(match["default"], 0)
     except ValueError:
-        raise ValueError(f"--param {match[0]}: the default is no number") from None
+        raise UserError(f"--param {match[0]}: the default is no number") from None
 
 
 def _tag_and_value(text: str) -> tuple[str, str]:
     tag, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"--modinfo {text}: TAG=VALUE is expected")
+        raise UserError(f"--modinfo {text}: TAG=VALUE is expected")
     return tag, value
 
 
@@ -220,7 +210,7 @@ def _run_depmod(tree: Path) -> None:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     depmod = shutil.which("depmod", path=path)
     if depmod is None:
-        print("modfs mkmod: no depmod here, so modprobe will not find these", file=sys.stderr)
+        complain("no depmod here, so modprobe will not find these")
         return
     texts = {index: index.read_bytes() for index in tree.glob("modules.*")}
     with tempfile.TemporaryDirectory(prefix="modfs-depmod-") as base:
@@ -232,5 +222,4 @@ def _run_depmod(tree: Path) -> None:
         if index.suffix != ".bin":
             index.write_bytes(text)
     if done.returncode:
-        print(f"modfs mkmod: {done.stderr.strip()}", file=sys.stderr)
-        sys.exit(1)
+        raise UserError(done.stderr, status=FAILED)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
 from modfs.cli.options import NAMES, EngineOptions, engine_options
+from modfs.cli.statuses import FAILED, ending_with
 from modfs.mount.background import mount
-from modfs.mount.options import MountError, MountOptions
+from modfs.mount.options import MountOptions
 
 _OWN = NAMES | {"log"}
 
@@ -31,19 +31,19 @@ In /etc/fstab (mount.fuse of the package fuse runs modfs, which must be in its P
 @click.option("--log", type=click.Path(dir_okay=False), metavar="FILE", help="The server's log.")
 @click.option("-v", "--verbose", is_flag=True, help="Also log what the kernel would log.")
 @engine_options
-def command(**values: Any) -> None:
+def command(**values: Any) -> int:
     """Mount a kernel's module statistics on MOUNTPOINT and serve them.
 
     Returns when the mount answers. Requests written to MOUNTPOINT/control load and remove modules;
     reading control shows how.
     """
-    try:
-        parsed = MountOptions.parse(values.pop("options"), _OWN)
-        for name, text in parsed.own:
-            _override(values, name, text)
-        engine = EngineOptions.pop(values)
-        engine.check()
-        status = mount(
+    parsed = MountOptions.parse(values.pop("options"), _OWN)
+    for name, text in parsed.own:
+        _override(values, name, text)
+    engine = EngineOptions.pop(values)
+    engine.check()  # told here, not by the server
+    with ending_with(FAILED):
+        return mount(
             engine.live,
             values["mountpoint"],
             parsed,
@@ -51,10 +51,6 @@ def command(**values: Any) -> None:
             log_file=values["log"],
             verbose=values["verbose"],
         )
-    except MountError as error:
-        print(f"modfs mount: {error}", file=sys.stderr)
-        status = 1
-    sys.exit(status)
 
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:

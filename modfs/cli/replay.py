@@ -10,8 +10,11 @@ from pathlib import Path
 import click
 
 from loader.calls import FinitModule
+from loader.release import choose_release
 from loader.simulate.replay import replay_virtual
 from loader.simulate.scenario import Scenario, TimedCall
+from modfs.cli.options import FILE, FOLDER, kernel_option, without_option
+from modfs.cli.statuses import MISUSED, ending_with
 from modfs.replay import replay_live, replay_mount
 from modfs.texts import stats
 
@@ -24,16 +27,16 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLE)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @click.option("--live", "in_real_time", is_flag=True, help="On threads and in real time.")
 @click.option(
     "--mount",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     metavar="DIR",
     help="Ask a mounted modfs, in real time.",
 )
-@click.option("--kernel", metavar="RELEASE", help="Instead of the scenario's.")
-@click.option("--without", multiple=True, metavar="FEATURE", help="Instead of what it takes away.")
+@kernel_option()
+@without_option()
 @click.option("-v", "--verbose", is_flag=True, help="Tell each request and its answer on stderr.")
 def command(
     file: Path,
@@ -55,22 +58,19 @@ def command(
         raise click.UsageError("--live and --mount exclude each other")
     if mount and (kernel or without):
         raise click.UsageError("with --mount the kernel is the mount's")
-    try:
-        scenario = Scenario.read(file)
-        if kernel or without:
-            scenario = replace(scenario, kernel=kernel or scenario.kernel, without=without)
-            _ = scenario.config
-    except (OSError, ValueError) as error:
-        raise click.UsageError(str(error)) from None
-    try:
-        text, answers = _replay(scenario, in_real_time, mount)
-    except (OSError, ValueError) as error:
-        print(f"modfs replay: {error}", file=sys.stderr)
-        sys.exit(1)
+    with ending_with(MISUSED):
+        scenario = _with_kernel(Scenario.read(file), kernel, without)
+    text, answers = _replay(scenario, in_real_time, mount)
     if verbose:
         for request, number in answers:
             print(_told(request, number), file=sys.stderr)
     sys.stdout.write(text)
+
+
+def _with_kernel(scenario: Scenario, kernel: str | None, without: tuple[str, ...]) -> Scenario:
+    """The scenario with the kernel that was asked for. UserError."""
+    chosen = choose_release(kernel, without, scenario.kernel, scenario.without)
+    return replace(scenario, kernel=chosen.name, without=chosen.without)
 
 
 def _replay(

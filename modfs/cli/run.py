@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from modfs.cli.options import EngineOptions, engine_options
+from modfs.cli.options import FOLDER, EngineOptions, engine_options
+from modfs.cli.statuses import NOT_STARTED, ending_with
 
 
 @click.command(
@@ -27,45 +27,42 @@ Example:
 )
 @click.option(
     "--mount",
-    type=click.Path(exists=True, file_okay=False),
+    type=FOLDER,
     metavar="DIR",
     help="Join the engine that modfs mount serves there.",
 )
 @engine_options
-def command(**values: Any) -> None:
+def command(**values: Any) -> int:
     """Run COMMAND, unchanged, and let it find a kernel that loads modules.
 
     The module calls of it and all it starts are answered by an engine; /proc/modules, /sys/module,
     /lib/modules and /sys/kernel/debug/modules are that engine's. Nothing of the host changes. With
     no command, $SHELL. The exit status is the command's.
     """
-    from modfs.run.run import Plan, RunError, run
-
     engine = EngineOptions.pop(values)
-    engine.check()
+    engine.check()  # told here, not by the server
     words = values["command_line"] or (os.environ.get("SHELL", "/bin/sh"),)
-    mount = values["mount"]
-    try:
-        stats = None
-        if values["stats"]:
-            stats = os.open(values["stats"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        plan = Plan(
-            tuple(words),
-            engine.live,
-            engine.modules,
-            Path(mount).absolute() if mount else None,
-            stats,
-        )
-        status = run(plan)
-    except RunError as error:
-        print(f"modfs run: {error}", file=sys.stderr)
-        status = 125
-    except OSError as error:
-        print(f"modfs run: {error.filename or 'run'}: {error.strerror}", file=sys.stderr)
-        status = 125
-    if status < 0:  # die as the command died
-        if -status not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(-status, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {-status})
-        os.kill(os.getpid(), -status)
-    sys.exit(status)
+    with ending_with(NOT_STARTED):
+        status = _run(engine, tuple(words), values["mount"], values["stats"])
+    if status < 0:
+        _die_of(-status)
+    return status
+
+
+def _run(
+    engine: EngineOptions, words: tuple[str, ...], mount: Path | None, file: str | None
+) -> int:
+    """The command's exit status, or minus the signal that ended it. UserError, OSError."""
+    from modfs.run.run import Plan, run
+
+    stats = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666) if file else None
+    joined = mount.absolute() if mount else None
+    return run(Plan(words, engine.live, engine.modules, joined, stats))
+
+
+def _die_of(number: int) -> None:
+    """End as the command ended, by the signal ``number``."""
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import click
 
-from loader import packings
 from loader.config import Config
 from loader.errors import UserError
-from loader.simulate.from_tree import from_tree
+from loader.simulate.from_tree import TreeModules, from_tree
 from loader.simulate.machine import Machine, check_names
 from loader.simulate.machine_file import read_machine
 from loader.simulate.udev import Outcome, boot, config_for
 from loader.words import parse_size
-from modfs.plot import FORMATS, PlotError, plot_wasted
+from modfs.cli.options import (
+    FILE,
+    compression_option,
+    kernels_option,
+    modules_option,
+    without_option,
+)
+from modfs.cli.progress import Progress
+from modfs.cli.statuses import MISUSED, ending_with
+from modfs.cli.table import aligned
+from modfs.plot import FORMATS, plot_wasted
 from modfs.texts import stats
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
 
 _PLOTTED = (8, 64, 255, 448, 1000)  # processors, if a plot is wanted and none are named
 
@@ -38,42 +42,28 @@ Examples:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One boot to simulate; ``kernel`` as people are told of it."""
+class Run(NamedTuple):
+    """One boot to simulate."""
 
-    kernel: str
     machine: Machine
     config: Config
+
+    @property
+    def kernel(self) -> str:
+        """The kernel as people are told of it."""
+        return self.config.release.title
 
 
 Done = tuple[Run, Outcome]
 
 
 @click.command(epilog=_EXAMPLE)
-@click.argument(
-    "machine", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="MACHINE"
-)
-@click.option(
-    "--kernel",
-    "kernels",
-    multiple=True,
-    metavar="RELEASE",
-    help='Instead of the machine\'s; "6.4 without early-check" will do. May be repeated.',
-)
-@click.option("--without", multiple=True, metavar="FEATURE", help="From each of the kernels.")
-@click.option(
-    "--compression",
-    type=click.Choice(packings.NAMES),
-    help="Of the module files, and the kernel's.",
-)
+@click.argument("machine", type=FILE, metavar="MACHINE")
+@kernels_option()
+@without_option()
+@compression_option("Of the module files, and the kernel's.")
 @click.option("--cpus", metavar="N[,N...]", help="Processors, and memory in proportion.")
-@click.option(
-    "--modules",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Take the modules that MACHINE does not describe from this tree.",
-)
+@modules_option("Take the modules that MACHINE does not describe from this tree.")
 @click.option("--module-space", metavar="SIZE", help="Loads that pass it fail with ENOMEM.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another boot.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -102,29 +92,17 @@ def command(
     moment, how long handling all devices took, and how long all callers together waited in the
     kernel for others' loads. The same seed gives the same result.
     """
-    try:
+    with ending_with(MISUSED):
         described = read_machine(machine)
         if module_space is not None:
             described = replace(described, module_space=_size(module_space))
-        runs = list(_runs(described, kernels, without, compression, _processors(cpus, plot)))
-        if modules:
-            runs = [replace(run, machine=from_tree(run.machine, modules)) for run in runs]
+        configs = _configs(described, kernels or (None,), without, compression)
+        runs = list(_runs(described, configs, _processors(cpus, plot), modules))
         _check(machine, runs)
-    except (ValueError, OSError) as error:
-        raise click.UsageError(str(error)) from None
-    try:
-        done = list(_simulated(runs, seed))
-        if plot:
-            plot_wasted(_series(done), plot, f"{machine.stem}: modules loaded more than once")
-    except PlotError as error:
-        print(f"modfs simulate: {error}", file=sys.stderr)
-        sys.exit(1)
-    if as_json:
-        print(json.dumps([_as_json(run, outcome, seed) for run, outcome in done], indent=1))
-    elif len(done) == 1:
-        sys.stdout.write(stats(done[0][1].snapshot))
-    else:
-        _print_table(done)
+    done = list(_simulated(runs, seed))
+    if plot:
+        plot_wasted(_series(done), plot, f"{machine.stem}: modules loaded more than once")
+    _print(done, seed, as_json)
 
 
 # -- what to simulate -----------------------------------------------------------------------------
@@ -155,69 +133,44 @@ def _processors(cpus: str | None, plot: Path | None) -> Sequence[int | None]:
     except ValueError:
         wanted = [0]
     if min(wanted) < 1:
-        raise ValueError(f"--cpus: numbers such as 8,64,255 are needed, not {cpus!r}")
+        raise UserError(f"--cpus: numbers such as 8,64,255 are needed, not {cpus!r}")
     return wanted
+
+
+def _configs(
+    machine: Machine,
+    kernels: Sequence[str | None],
+    without: tuple[str, ...],
+    compression: str | None,
+) -> list[Config]:
+    """The kernels to boot ``machine`` with; None: its own. UserError."""
+    return [config_for(machine, kernel, without, compression) for kernel in kernels]
 
 
 def _runs(
     machine: Machine,
-    kernels: Sequence[str],
-    without: tuple[str, ...],
-    compression: str | None,
+    configs: Sequence[Config],
     processors: Sequence[int | None],
+    tree: Path | None,
 ) -> Iterator[Run]:
-    for kernel in kernels or (None,):
-        name, _, taken = (kernel or "").partition(" without ")
-        features = (*(word.strip() for word in taken.split(",") if word.strip()), *without)
-        config = config_for(machine, name.strip() or None, features, compression)
-        label = config.release.name
-        lacks = features if kernel else (*machine.without, *without)
-        if lacks:
-            label += f" without {', '.join(lacks)}"
+    """All sizes of the machine, for each of the kernels. UserError, OSError: of the tree."""
+    modules = TreeModules(tree) if tree else None
+    for config in configs:
+        filled = from_tree(machine, modules, config) if modules else machine
         for count in processors:
-            sized = machine if count is None else machine.with_processors(count)
-            yield Run(label, sized, config)
+            yield Run(filled.with_processors(count) if count else filled, config)
 
 
 def _simulated(runs: Sequence[Run], seed: int) -> Iterator[Done]:
-    with _Progress(sum(run.machine.devices for run in runs)) as progress:
-        for run in runs:
-            yield run, boot(run.machine, run.config, seed=seed, progress=progress.within)
-            progress.past(run.machine.devices)
+    past = 0  # devices of the boots that are done
+    with Progress("Handling devices", sum(run.machine.devices for run in runs)) as progress:
+        for machine, config in runs:
 
+            def within(handled: int, past: int = past) -> None:
+                progress.reached(past + handled)
 
-class _Progress:
-    """A bar on standard error, once it has taken longer than a second."""
-
-    def __init__(self, devices: int) -> None:
-        self._devices = devices
-        self._past = 0
-        self._start = time.monotonic()
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def past(self, devices: int) -> None:
-        """A whole boot is done."""
-        self._past += devices
-
-    def within(self, handled: int) -> None:
-        """``handled`` devices of the boot under way are done."""
-        if self._bar is None:
-            if time.monotonic() - self._start < 1:
-                return
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
-            self._bar.add_task("devices", total=self._devices)
-            self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=self._past + handled)
+            yield Run(machine, config), boot(machine, config, seed=seed, progress=within)
+            past += machine.devices
 
 
 # -- what came of it ------------------------------------------------------------------------------
@@ -264,13 +217,16 @@ _COLUMNS: tuple[tuple[str, Callable[[Run, Outcome], str]], ...] = (
 )
 
 
-def _print_table(done: Sequence[Done]) -> None:
-    rows = [[heading for heading, _ in _COLUMNS]]
-    rows += [[value(run, outcome) for _, value in _COLUMNS] for run, outcome in done]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        print("  ".join([first.ljust(widths[0]), *cells]))
+def _print(done: Sequence[Done], seed: int, as_json: bool) -> None:
+    """JSON; or one boot's report, or a table of several."""
+    if as_json:
+        print(json.dumps([_as_json(run, outcome, seed) for run, outcome in done], indent=1))
+    elif len(done) == 1:
+        sys.stdout.write(stats(done[0][1].snapshot))
+    else:
+        rows = [[heading for heading, _ in _COLUMNS]]
+        rows += [[value(run, outcome) for _, value in _COLUMNS] for run, outcome in done]
+        print(*aligned(rows), sep="\n")
 
 
 def _readable(size: int) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from modfs.mount.options import MountError
+from modfs.cli.statuses import FAILED, ending_with
 from modfs.mount.umount import umount
 
 
@@ -14,8 +12,5 @@ from modfs.mount.umount import umount
 @click.argument("mountpoint", type=click.Path())
 def command(mountpoint: str) -> None:
     """Unmount MOUNTPOINT, also one whose server has died."""
-    try:
+    with ending_with(FAILED):
         umount(mountpoint)
-    except MountError as error:
-        print(f"modfs umount: {error}", file=sys.stderr)
-        sys.exit(1)

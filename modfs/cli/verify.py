@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +13,25 @@ import click
 from loader.config import Config
 from loader.engine.init_routines_file import read_init_routines
 from loader.keyring import Keyring
-from loader.release import FEATURES, RELEASES, release
+from loader.release import choose_release
+from modfs.cli.options import (
+    FILE,
+    environment_option,
+    kernel_option,
+    keys_option,
+    modules_option,
+    without_option,
+)
+from modfs.cli.statuses import DONE, FAILED, MISUSED, ending_with
 from modfs.verify.compare import Report, settings, verify
-from modfs.verify.corpus import VerifyError, corpus
+from modfs.verify.corpus import corpus
 from modfs.verify.transcript import Transcript
 
 if TYPE_CHECKING:
     from loader.engine.threads import LiveKernel
     from modfs.verify.answerers import Mounted
 
+    Mounting = Callable[[LiveKernel], AbstractContextManager[Mounted]]
 
 _EXAMPLE = """
 \b
@@ -32,63 +41,74 @@ Example:
 """
 
 _INPUT = click.Path(exists=True, path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(epilog=_EXAMPLE)
-@click.argument("transcripts", nargs=-1, required=True, type=_FILE, metavar="TRANSCRIPT...")
+@click.argument("transcripts", nargs=-1, required=True, type=FILE, metavar="TRANSCRIPT...")
 @click.option("--files", type=_INPUT, metavar="DIR-OR-ARCHIVE", help="What files/X names.")
-@click.option("--modules", type=_INPUT, metavar="DIR-OR-ARCHIVE", help="What modules/X names.")
-@click.option("--environment", type=_FILE, metavar="FILE", help="How init routines behave (JSON).")
-@click.option("--key", type=_FILE, metavar="CERT", help="The kernel's signing key, X.509.")
-@click.option("--kernel", metavar="RELEASE", help=f"Not the header's: {', '.join(RELEASES)}.")
-@click.option(
-    "--without",
-    multiple=True,
-    type=click.Choice(list(FEATURES)),
-    help="Instead of what the header takes away.",
-)
+@modules_option("What modules/X names.", _INPUT, "DIR-OR-ARCHIVE")
+@environment_option()
+@keys_option("The kernel's signing key, X.509.")
+@kernel_option()
+@without_option()
 @click.option("--through-mount", is_flag=True, help="Ask a real mount instead of the engine.")
 def command(
     transcripts: tuple[Path, ...],
     files: Path | None,
     modules: Path | None,
     environment: Path | None,
-    key: Path | None,
+    keys: tuple[Path, ...],
     kernel: str | None,
     without: tuple[str, ...],
     through_mount: bool,
-) -> None:
+) -> int:
     """Replay recordings of booted kernels and report every step that differs.
 
     Release, features and compression are those of each transcript's header. The exit status is 0
     if all steps agree, 1 if any differs, 2 if the replay cannot be done.
     """
-    try:
-        config = Config(keyring=Keyring.load(key) if key else None)
-        init = read_init_routines(environment) if environment else None
-        reports = []
-        with corpus(files, modules) as found:
-            for path in transcripts:
-                transcript = Transcript.load(path)
-                chosen = settings(transcript, config)
-                if kernel or without:
-                    name = kernel or transcript.release
-                    chosen = replace(chosen, release=release(name, without or transcript.without))
-                report = verify(transcript, found, chosen, init, _mounting(through_mount))
-                _print(report)
-                reports.append(report)
-    except (VerifyError, ValueError, OSError) as error:
-        print(f"modfs verify: {error}", file=sys.stderr)
-        sys.exit(2)
+    replay = Replay(keys, environment, kernel, without, _mounting(through_mount))
+    reports = []
+    for report in _reports(replay, transcripts, files, modules):
+        _print(report)
+        reports.append(report)
     if len(reports) > 1:
         agreed, steps = sum(r.agreed for r in reports), sum(r.steps for r in reports)
         whole = sum(r.agreed == r.steps for r in reports)
         print(f"{whole} of {len(reports)} transcripts, {agreed} of {steps} steps agree")
-    sys.exit(any(report.differences for report in reports))
+    return FAILED if any(report.differences for report in reports) else DONE
 
 
-def _mounting(wanted: bool) -> Callable[[LiveKernel], AbstractContextManager[Mounted]] | None:
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """How transcripts are to be replayed."""
+
+    keys: tuple[Path, ...]
+    environment: Path | None
+    kernel: str | None
+    without: tuple[str, ...]
+    mounting: Mounting | None
+
+    def config(self, transcript: Transcript, keyring: Keyring | None) -> Config:
+        """The kernel of one transcript, or what was asked for instead. UserError."""
+        chosen = choose_release(self.kernel, self.without, transcript.release, transcript.without)
+        return replace(settings(transcript, Config(keyring=keyring)), release=chosen)
+
+
+def _reports(
+    replay: Replay, transcripts: Iterable[Path], files: Path | None, modules: Path | None
+) -> Iterator[Report]:
+    """One replay after the other. UserError: it cannot be done."""
+    with ending_with(MISUSED), corpus(files, modules) as found:
+        keyring = Keyring.load(*replay.keys) if replay.keys else None
+        init = read_init_routines(replay.environment) if replay.environment else None
+        for path in transcripts:
+            transcript = Transcript.load(path)
+            config = replay.config(transcript, keyring)
+            yield verify(transcript, found, config, init, replay.mounting)
+
+
+def _mounting(wanted: bool) -> Mounting | None:
     if not wanted:
         return None
     from modfs.verify.through_mount import through_mount

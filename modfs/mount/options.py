@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loader.errors import UserError
+
 # For mount(8) and /etc/fstab; they say nothing to a FUSE file system.
 _GENERIC = frozenset(
     (
@@ -12,10 +14,6 @@ _GENERIC = frozenset(
         *("atime", "noatime", "relatime", "norelatime"),
     )
 )
-
-
-class MountError(Exception):
-    """It cannot be mounted or unmounted; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class MountOptions:
 
     @classmethod
     def parse(cls, texts: tuple[str, ...], own: frozenset[str]) -> MountOptions:
-        """From the texts after -o. ``own``: names that are options of the command. MountError."""
+        """From the texts after -o. ``own``: names that are options of the command. UserError."""
         fuse: list[str] = []
         found: list[tuple[str, str]] = []
         mode = 0o600
@@ -49,7 +47,7 @@ def _octal(text: str) -> int:
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o777:
-        raise MountError(f"control_mode={text}: not a mode such as 0660")
+        raise UserError(f"control_mode={text}: not a mode such as 0660")
     return mode
 
 

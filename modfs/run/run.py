@@ -24,14 +24,14 @@ from typing import Protocol
 
 from loader.calls import SystemCalls
 from loader.engine.threads import LiveKernel
+from loader.errors import UserError
 from modfs import texts
 from modfs.control.remote import RemoteKernel
-from modfs.fuse.server import LibfuseMissing, Server
+from modfs.fuse.server import Server
 from modfs.mount.directory import ModulesDirectory
 from modfs.mount.stderr import CapturedStderr, reason
 from modfs.run import sandbox, seccomp
 from modfs.run.intercept import Supervisor
-from modfs.run.sandbox import SandboxError
 from modfs.run.views import DebugView, ProcView, SysModuleView, View, Views
 
 log = logging.getLogger("modfs.run")
@@ -45,10 +45,6 @@ _SYSCTLS = {
     "sys/kernel/modprobe": lambda: "/sbin/modprobe\n",
     "sys/kernel/modules_disabled": lambda: "0\n",
 }
-
-
-class RunError(Exception):
-    """The command cannot be run; the message says why."""
 
 
 class Source(Protocol):
@@ -105,7 +101,7 @@ class Plan:
 
 
 def run(plan: Plan) -> int:
-    """Run the command; its exit status, or minus the signal that ended it. RunError."""
+    """Run the command; its exit status, or minus the signal that ended it. UserError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -116,7 +112,7 @@ def run(plan: Plan) -> int:
     theirs.close()
     said = ours.recv(_MESSAGE_MAX)
     if said not in (_READY, _READY_IN_USER_NAMESPACE):
-        raise RunError(said.decode(errors="replace") or "the server ended early")
+        raise UserError(said.decode(errors="replace") or "the server ended early")
     command = os.fork()
     if command == 0:
         _become(plan.command, server, said == _READY_IN_USER_NAMESPACE, ours)
@@ -164,7 +160,7 @@ def _become(command: tuple[str, ...], server: int, user: bool, channel: socket.s
         print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
     except OSError as error:
         print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
-    except (SandboxError, RunError, seccomp.Unsupported) as error:
+    except UserError as error:
         print(f"modfs run: {error}", file=sys.stderr)
     finally:
         sys.stderr.flush()
@@ -176,8 +172,8 @@ def _catch_calls() -> int:
         return seccomp.install()
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise RunError("its calls are caught already: no modfs run in a modfs run") from None
-        raise RunError(f"its calls cannot be caught: {error.strerror}") from None
+            raise UserError("its calls are caught already: no modfs run in a modfs run") from None
+        raise UserError(f"its calls cannot be caught: {error.strerror}") from None
 
 
 # -- the server's process -------------------------------------------------------------------------
@@ -237,7 +233,7 @@ def _not_none(live: LiveKernel | None) -> LiveKernel:
 
 
 def _mount_views(source: Source, live: LiveKernel | None) -> Server:
-    """The views' file system, served by a thread. RunError."""
+    """The views' file system, served by a thread. UserError."""
     real = None if sandbox.proc_has_modules() else str(sandbox.REAL_PROC)
     sysctls = {} if real is None else _SYSCTLS
     views: dict[str, View] = {
@@ -247,10 +243,7 @@ def _mount_views(source: Source, live: LiveKernel | None) -> Server:
     # Nothing may be remembered: processes and modules come and go.
     options = ("fsname=modfs", "subtype=modfs", "default_permissions", "allow_other", "direct_io")
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0", "intr")
-    try:
-        server = Server(str(sandbox.VIEWS), (*options, *never))
-    except LibfuseMissing:
-        raise RunError("libfuse 2 is missing: install it with: apt-get install fuse") from None
+    server = Server(str(sandbox.VIEWS), (*options, *never))
     if live:
         views["debug"] = DebugView(ModulesDirectory(live, server))
     settled = threading.Event()
@@ -264,7 +257,7 @@ def _mount_views(source: Source, live: LiveKernel | None) -> Server:
         threading.Thread(target=serve, daemon=True).start()
         settled.wait()
     if status:
-        raise RunError(f"FUSE cannot be mounted: {reason(said.text)}")
+        raise UserError(f"FUSE cannot be mounted: {reason(said.text)}")
     return server
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import zstandard
 
 from loader.config import BuiltFor, Config
+from loader.errors import UserError
 from loader.image.built_for import learn_built_for
 from loader.image.module_image import read_image
 from loader.packings import read_module
@@ -21,10 +22,6 @@ from loader.words import module_name
 
 _SAMPLE = 100  # modules of a tree that tell what it was built for
 _RECORDED_ROOT = "/t"  # where the recording machines kept their files
-
-
-class VerifyError(Exception):
-    """The replay cannot be done; the message says why in one line."""
 
 
 # -- files and modules ----------------------------------------------------------------------------
@@ -40,7 +37,7 @@ class Corpus:
     built_for: BuiltFor
 
     def path(self, name: str) -> Path:
-        """Where a transcript's file is. VerifyError: it is not there."""
+        """Where a transcript's file is. UserError: it is not there."""
         if name.startswith("/"):
             is_root = name == _RECORDED_ROOT or not Path(name).exists()
             return self.root if is_root else Path(name)
@@ -48,7 +45,7 @@ class Corpus:
         if not path.exists() and self.tree and name.startswith("modules/"):
             path = self.tree.path(module_name(name)) or path  # a tree has folders
         if not path.exists():
-            raise VerifyError(f"no file {name}: give it with --files or --modules")
+            raise UserError(f"no file {name}: give it with --files or --modules")
         return path
 
     def exporter(self, symbol: str) -> str | None:
@@ -98,14 +95,14 @@ def _unpack(source: Path, target: Path) -> None:
                 if member.isfile():
                     _write_member(archive, member, target)
     except (zstandard.ZstdError, tarfile.TarError):
-        raise VerifyError(f"{source} is neither a folder nor a tar.zst archive") from None
+        raise UserError(f"{source} is neither a folder nor a tar.zst archive") from None
 
 
 def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     """One file of an archive; extractall's filters came only with Python 3.11.4."""
     path = (target / member.name).resolve()
     if not path.is_relative_to(target.resolve()):
-        raise VerifyError(f"{member.name} would be written outside of its folder")
+        raise UserError(f"{member.name} would be written outside of its folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     content = archive.extractfile(member)
     path.write_bytes(content.read() if content else b"")

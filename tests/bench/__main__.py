@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from rich.console import Console
-from rich.table import Table
-
+from modfs.cli.table import aligned
 from tests.bench.harness import HERE, Row
 
 
@@ -18,21 +16,15 @@ def names() -> list[str]:
     return sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
 
 
-def table(title: str, rows: Iterable[Row]) -> Table:
-    drawn = Table(title=title, title_justify="left")
-    for heading in ("what", "against", "figure", "target", "", "measured"):
-        drawn.add_column(heading, justify="right" if heading in ("figure", "target") else "left")
+def table(rows: Iterable[Row]) -> Iterator[str]:
+    """The lines of the table."""
+    cells = [["WHAT", "AGAINST", "FIGURE", "TARGET", "", "MEASURED"]]
     for row in rows:
-        bound = "at least" if row.at_least else "at most"
-        drawn.add_row(
-            row.what,
-            row.against,
-            f"{number(row.figure)} {row.unit}",
-            f"{bound} {number(row.target)}",
-            "reached" if row.reached else "[bold]short[/]",
-            row.detail,
-        )
-    return drawn
+        figure = f"{number(row.figure)} {row.unit}"
+        target = f"{'at least' if row.at_least else 'at most'} {number(row.target)}"
+        reached = "reached" if row.reached else "SHORT"
+        cells.append([row.what, row.against, figure, target, reached, row.detail])
+    return aligned(cells, left=(0, 1, 4, 5))
 
 
 def number(value: float) -> str:
@@ -50,8 +42,7 @@ def main(wanted: list[str]) -> int:
     for name in wanted or names():
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         rows += importlib.import_module(f"tests.bench.bench_{name}").rows()
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width).print(table(f"{os.cpu_count()} processors", rows))
+    print(f"{os.cpu_count()} processors", *table(rows), sep="\n")
     return 0
 
 

@@ -19,7 +19,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def run(environment: dict[str, str]) -> Run:
     def example(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [PROJECT / "examples" / name, *map(str, arguments)]
+        command: list[str | Path] = [PROJECT / "examples" / name, *map(str, arguments)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
     return example

@@ -8,6 +8,7 @@ import gzip
 import lzma
 import random
 import zlib
+from typing import Any
 
 import pytest
 import zstandard
@@ -19,8 +20,8 @@ LIMIT = 1 << 20
 MODULE = bytes(random.Random(4).choices(b"abcdefgh\0", k=20_000))
 
 
-def zst(data: bytes = MODULE, **options: bool) -> bytes:
-    return zstandard.ZstdCompressor(**options).compress(data)  # type: ignore[arg-type]
+def zst(data: bytes = MODULE, **options: Any) -> bytes:
+    return zstandard.ZstdCompressor(**options).compress(data)
 
 
 def xz(data: bytes = MODULE, check: int = lzma.CHECK_CRC32) -> bytes:
@@ -39,7 +40,7 @@ def test_zstd_first_frame(extra: bytes) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"write_checksum": True}, {"write_content_size": False}])
-def test_zstd_cut_short_is_accepted(options: dict[str, bool]) -> None:
+def test_zstd_cut_short_is_accepted(options: dict[str, Any]) -> None:
     packed = zst(**options)
     for cut in (len(packed) // 2, len(packed) - 1):
         out = decompress("zstd", packed[:cut], LIMIT)

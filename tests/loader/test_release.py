@@ -6,7 +6,16 @@ import re
 
 import pytest
 
-from loader.release import CHANGES, FEATURES, RELEASES, Release, release
+from loader.errors import UserError
+from loader.release import (
+    CHANGES,
+    FEATURES,
+    RELEASES,
+    Release,
+    choose_release,
+    parse_release,
+    release,
+)
 
 
 def test_each_change_is_a_field() -> None:
@@ -60,3 +69,43 @@ def test_features_can_be_taken_away() -> None:
     assert bare.idempotent_wait_interruptible
     with pytest.raises(ValueError, match="known are idempotent, early-check"):
         release("6.12", ("speed",))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "without"),
+    [
+        ("6.12", "6.12", ()),
+        ("6.12.9-amd64", "6.12", ()),
+        ("6.4 without early-check", "6.4", ("early-check",)),
+        (" 6.12  without early-check,idempotent ", "6.12", ("idempotent", "early-check")),
+        ("6.4 without idempotent", "6.4", ()),  # it came with 6.5
+    ],
+)
+def test_kernels_are_named_by_a_text(text: str, name: str, without: tuple[str, ...]) -> None:
+    found = parse_release(text)
+    assert found == release(name, without)
+    assert (found.name, found.without) == (name, without)
+    assert parse_release(found.title) == found
+
+
+@pytest.mark.parametrize("text", ["6.12 without", "6.12 without speed", "6.12 without idempotent,"])
+def test_a_text_that_names_no_kernel(text: str) -> None:
+    with pytest.raises(UserError, match="known are idempotent, early-check"):
+        parse_release(text)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "without", "title"),
+    [
+        (None, (), "6.12 without idempotent"),
+        (None, ("early-check",), "6.12 without idempotent, early-check"),
+        ("6.13", (), "6.13"),
+        ("6.13", ("early-check",), "6.13 without early-check"),
+        ("6.13 without idempotent", ("early-check",), "6.13 without idempotent, early-check"),
+    ],
+)
+def test_the_kernel_of_a_file_and_another(
+    kernel: str | None, without: tuple[str, ...], title: str
+) -> None:
+    """A kernel that is named replaces all that the file says; what is taken away comes on top."""
+    assert choose_release(kernel, without, "6.12", ("idempotent",)).title == title

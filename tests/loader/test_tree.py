@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import io
 import re
+import struct
 import subprocess
 import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
 from loader.synthesize.trees import demo_tree, write_tree
 from loader.tree.tree import Tree
@@ -188,6 +192,55 @@ def test_folder_that_depmod_never_saw(tmp_path: Path) -> None:
     tree = Tree.open(tmp_path)
     assert tree.path("no_elf") == tmp_path / "kernel/a/no-elf.ko"
     assert tree.dependencies("no_elf") == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "change"),
+    [
+        ("sh_offset", 1 << 63),
+        ("sh_offset", 1 << 40),
+        ("sh_flags", 1 << 11),  # SHF_COMPRESSED, which it is not
+        ("sh_type", 8),  # SHT_NOBITS
+        ("sh_name", 1 << 31),
+        ("e_shentsize", 0),
+        ("e_shoff", 1 << 62),
+        ("e_shstrndx", 60000),
+    ],
+)
+def test_a_damaged_module_depends_on_nothing(tmp_path: Path, header: str, change: int) -> None:
+    module = bytearray(build_module(ModuleSpec("kvm", depends=("irqbypass",))))
+    (tmp_path / "irqbypass.ko").write_bytes(build_module(ModuleSpec("irqbypass")))
+    (tmp_path / "kvm.ko").write_bytes(module)
+    assert Tree.open(tmp_path).dependencies("kvm") == (tmp_path / "irqbypass.ko",)
+    place, form = _place_in_header(bytes(module), header)
+    struct.pack_into(form, module, place, change)
+    (tmp_path / "kvm.ko").write_bytes(module)
+    assert Tree.open(tmp_path).dependencies("kvm") == ()
+
+
+# Where a field is in Elf64_Ehdr, or in the Elf64_Shdr of .modinfo (elf(5)).
+_EHDR = {"e_shoff": (40, "<Q"), "e_shentsize": (58, "<H"), "e_shstrndx": (62, "<H")}
+_SHDR = {"sh_name": (0, "<I"), "sh_type": (4, "<I"), "sh_flags": (8, "<Q"), "sh_offset": (24, "<Q")}
+
+
+def _place_in_header(module: bytes, field: str) -> tuple[int, str]:
+    if field in _EHDR:
+        return _EHDR[field]
+    elf = ELFFile(io.BytesIO(module))
+    index = elf.get_section_index(".modinfo")
+    assert index is not None
+    offset, form = _SHDR[field]
+    return elf["e_shoff"] + index * elf["e_shentsize"] + offset, form
+
+
+def test_headers_without_length_have_an_end(tmp_path: Path) -> None:
+    """As many as 2**62 sections, all of them the first one."""
+    module = bytearray(build_module(ModuleSpec("kvm", depends=("irqbypass",))))
+    struct.pack_into("<HH", module, 58, 0, 0)  # e_shentsize, e_shnum
+    (start,) = struct.unpack_from("<Q", module, 40)
+    struct.pack_into("<Q", module, start + 32, 1 << 62)  # sh_size of the first
+    (tmp_path / "kvm.ko").write_bytes(module)
+    assert Tree.open(tmp_path).dependencies("kvm") == ()
 
 
 def test_each_index_is_read_once(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
 from loader.engine.init_routines import InitRoutine
 from loader.engine.init_routines_file import read_init_routines
+from loader.errors import UserError
 from modfs.cli.options import EngineOptions
 
 
@@ -61,9 +61,9 @@ MISTAKES = [
 @pytest.mark.parametrize(("text", "said"), MISTAKES)
 def test_mistakes(tmp_path: Path, text: str, said: str) -> None:
     path = written(tmp_path, text)
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(UserError) as caught:
         EngineOptions(environment=path).live()
-    assert caught.value.message.startswith(f"{path}, {said}")
+    assert str(caught.value).startswith(f"{path}, {said}")
 
 
 @pytest.mark.parametrize("text", [text for text, _ in MISTAKES[:1] + MISTAKES[-3:]])
@@ -72,7 +72,7 @@ def test_a_mount_tells_them_in_one_line(
 ) -> None:
     (tmp_path / "mnt").mkdir()
     words = ["modfs", "mount", "--environment", written(tmp_path, text), tmp_path / "mnt"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    done = subprocess.run(list(map(str, words)), env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("modfs mount: ") and "env.json, line " in done.stderr
 

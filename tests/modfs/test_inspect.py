@@ -12,7 +12,7 @@ import pytest
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
 from loader.synthesize.trees import demo_tree
-from modfs.cli.inspect import command
+from modfs import cli
 from modfs.verify.corpus import corpus
 
 DATA = Path(__file__).parents[1] / "oracle" / "data"
@@ -25,9 +25,8 @@ def inspect(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the verb: (exit code, standard output, standard error)."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            command.main([str(argument) for argument in arguments], "modfs inspect")
-        return (int(ended.value.code or 0), *capsys.readouterr())
+        status = cli.run(["inspect", *map(str, arguments)])
+        return (status, *capsys.readouterr())
 
     return run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modfs.cli.mkmod import command
+from modfs import cli
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -18,16 +18,14 @@ def mkmod(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the verb: (exit code, standard output, standard error)."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            command.main([str(argument) for argument in arguments], "modfs mkmod")
-        code = ended.value.code
-        return (code if isinstance(code, int) else 1, *capsys.readouterr())
+        status = cli.run(["mkmod", *map(str, arguments)])
+        return (status, *capsys.readouterr())
 
     return run
 
 
 def modinfo(environment: dict[str, str], path: Path, field: str) -> list[str]:
-    command = ["modinfo", "-F", field, path]
+    command: list[str | Path] = ["modinfo", "-F", field, path]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
@@ -84,7 +82,15 @@ def test_demo_tree(mkmod: Run, tmp_path: Path, environment: dict[str, str]) -> N
     """modprobe finds the modules without more ado: depmod has run."""
     tree = tmp_path / "lib" / "modules" / "6.12.117"
     assert mkmod("--demo", tree) == (0, f"{tree}: 25 modules\n", "")
-    command = ["modprobe", "-d", tmp_path, "-S", tree.name, "--show-depends", "kvm_intel"]
+    command: list[str | Path] = [
+        "modprobe",
+        "-d",
+        tmp_path,
+        "-S",
+        tree.name,
+        "--show-depends",
+        "kvm_intel",
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     names = [line.split("/")[-1].strip() for line in done.stdout.splitlines()]
     assert names == ["irqbypass.ko", "kvm.ko", "kvm-intel.ko"]

@@ -29,7 +29,14 @@ def corpus(tmp_path: Path) -> Path:
     """Both archives unpacked; the modules as a tree with folders."""
     for name, folder in (("files", "files"), ("modules", "modules/kernel")):
         (tmp_path / folder).mkdir(parents=True)
-        command = ["tar", "--zstd", "-xf", DATA / f"{name}.tar.zst", "-C", tmp_path / folder]
+        command: list[str | Path] = [
+            "tar",
+            "--zstd",
+            "-xf",
+            DATA / f"{name}.tar.zst",
+            "-C",
+            tmp_path / folder,
+        ]
         subprocess.run(command, check=True)
     lines = (DATA / "modules.dep").read_text().splitlines()
     tree = tmp_path / "modules"
@@ -120,3 +127,23 @@ def test_what_is_no_archive(environment: dict[str, str]) -> None:
     done = verify(environment, "--files", BASIC, BASIC)
     assert done.returncode == 2
     assert "neither a folder nor a tar.zst archive" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("recorded", "words", "status"),
+    [
+        ("no-early-check", (), 0),
+        ("no-early-check", ("--kernel", "6.12"), 1),
+        ("no-early-check", ("--kernel", "6.12 without idempotent, early-check"), 0),
+        ("no-early-check", ("--without", "early-check"), 0),
+        ("early-check", ("--without", "early-check"), 1),
+        ("linux-6.12", ("--without", "idempotent"), 1),
+        ("linux-6.12", ("--without", "early-check"), 1),
+    ],
+)
+def test_another_kernel_than_the_headers(
+    environment: dict[str, str], recorded: str, words: tuple[str, ...], status: int
+) -> None:
+    """--kernel replaces all that the header says, --without takes more away."""
+    race = DATA / "transcripts" / recorded / "race.jsonl"
+    assert verify(environment, *ALL, *words, race).returncode == status

@@ -202,6 +202,6 @@ def test_mount_by_type(workshop: Path, environment: dict[str, str]) -> None:
     folder.mkdir()
     modfs = shutil.which("modfs", path=environment["PATH"])
     assert modfs
-    script = ["sh", "-c", MOUNT_BY_TYPE, "sh", modfs, folder]
+    script: list[str | Path] = ["sh", "-c", MOUNT_BY_TYPE, "sh", modfs, folder]
     done = run(environment, "unshare", "--mount", *script)
     assert (done.returncode, done.stdout) == (0, "fuse.modfs\n0\n"), done.stderr

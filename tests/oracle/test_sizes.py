@@ -37,6 +37,7 @@ def test_sizes(row: dict[str, str], recorded: Corpus, keyring: Keyring) -> None:
 
 def test_tables_are_those_that_pyelftools_reads(recorded: Corpus) -> None:
     from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
 
     path = recorded.root / "modules" / "ext4.ko"
     ours = ElfModule(path.read_bytes(), 62)
@@ -46,6 +47,7 @@ def test_tables_are_those_that_pyelftools_reads(recorded: Corpus) -> None:
         named = [ours.name(index) for index in range(ours.e_shnum)]
         assert named == [section.name for section in theirs.iter_sections()]
         symtab = theirs.get_section_by_name(".symtab")
+        assert isinstance(symtab, SymbolTableSection)
         names = [symbol.name for symbol in symtab.iter_symbols()]
         sections = [symbol["st_size"] for symbol in symtab.iter_symbols()]
     # pyelftools shows a section symbol by the name of its section; the file gives it none.

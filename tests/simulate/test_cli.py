@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,59 @@ def test_without_and_compression(modfs: Modfs) -> None:
     assert found["invalid_mod_bytes"] == 15 * (2 * 1_000_000 + 233_000)
 
 
+@pytest.mark.parametrize(
+    ("words", "kernels"),
+    [
+        ((), ["6.12 without idempotent"]),
+        (("--without", "early-check"), ["6.12 without idempotent, early-check"]),
+        (("--kernel", "6.12"), ["6.12"]),
+        (("--kernel", "6.12", "--without", "early-check"), ["6.12 without early-check"]),
+        (
+            ("--kernel", "6.12 without idempotent", "--kernel", "6.4", "--without", "early-check"),
+            ["6.12 without idempotent, early-check", "6.4 without early-check"],
+        ),
+    ],
+)
+def test_kernel_replaces_and_without_takes_away_more(
+    modfs: Modfs, tmp_path: Path, words: tuple[str, ...], kernels: list[str]
+) -> None:
+    lacking = MACHINE.replace('"6.4"', '"6.12"\nwithout = ["idempotent"]')
+    (tmp_path / "lacking.toml").write_text(lacking)
+    found = json.loads(modfs("simulate", "lacking.toml", "--json", *words).stdout)
+    assert [run["kernel"] for run in found] == kernels
+
+
+# One module asked for twice at once: the kernel that is missing a check fails later, or not at all.
+TWICE = """\
+{"kernel": "6.12", "without": ["idempotent"], "steps": {"read": 0.1}}
+{"module": "one", "size": 60000}
+{"at": 0.0, "actor": "a", "load": "one"}
+{"at": 0.0, "actor": "b", "load": "one"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "becoming", "load"),
+    [
+        ((), 1, 0),
+        (("--without", "early-check"), 0, 1),
+        (("--kernel", "6.12"), 0, 0),
+        (("--kernel", "6.4"), 1, 0),
+        (("--kernel", "6.4 without early-check"), 0, 1),
+        (("--kernel", "6.4", "--without", "early-check"), 0, 1),
+    ],
+)
+def test_replay_takes_the_same_kernels(
+    modfs: Modfs, tmp_path: Path, words: tuple[str, ...], becoming: int, load: int
+) -> None:
+    (tmp_path / "twice.jsonl").write_text(TWICE)
+    lines = modfs("replay", *words, "twice.jsonl").stdout.splitlines()
+    assert lines[3:5] == [
+        f"  Mods failed on becoming\t{becoming}",
+        f"      Mods failed on load\t{load}",
+    ]
+
+
 def test_module_space(modfs: Modfs) -> None:
     (found,) = json.loads(
         modfs("simulate", "machine.toml", "--json", "--module-space", "3 MB").stdout
@@ -104,6 +158,17 @@ def test_modules_from_a_tree(modfs: Modfs, tmp_path: Path) -> None:
     tree = next((tmp_path / "tree").rglob("modules.dep")).parent
     (found,) = json.loads(modfs("simulate", "of-tree.toml", "--modules", tree, "--json").stdout)
     assert {row["name"] for row in found["duplicates"]} >= {"nvme", "nvme_core"}
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the modules are of that machine")
+def test_each_kernel_lays_a_trees_modules_out(
+    modfs: Modfs, tmp_path: Path, recorded_tree: Path
+) -> None:
+    """Of irqbypass, 6.16 has one page more than 6.12: .static_call_sites is of a kind alone."""
+    (tmp_path / "of-tree.toml").write_text(MACHINE.replace('["one"]', '["irqbypass"]'))
+    words = ("--kernel", "6.12", "--kernel", "6.16", "--json", "--modules", recorded_tree)
+    old, new = json.loads(modfs("simulate", "of-tree.toml", *words).stdout)
+    assert new["total_mod_size"] == old["total_mod_size"] + 4096
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from loader.config import EM_X86_64, PAGE_SIZE, Config
 from loader.errors import UserError
 from loader.image.layout import Layout
-from loader.simulate.from_tree import from_tree
+from loader.packings import read_module
+from loader.release import release
+from loader.simulate.from_tree import TreeModules, from_tree
 from loader.simulate.machine import Machine, check_names
 from loader.simulate.machine_file import machine_from, read_machine
 from loader.synthesize.trees import demo_tree
@@ -122,7 +125,7 @@ def test_mistakes_are_told(change: tuple[str, str], reason: str, tmp_path: Path)
 def test_modules_of_a_tree(tmp_path: Path) -> None:
     demo_tree(tmp_path / "6.12.1", compression="xz")
     text = LEAST.replace('["one"]', '["one", "nvme", "cpu:type:x86,feature:nothing"]')
-    made = from_tree(machine_from(tomllib.loads(text)), tmp_path / "6.12.1")
+    made = from_tree(machine_from(tomllib.loads(text)), TreeModules(tmp_path / "6.12.1"), Config())
     check_names(made)
     assert made.coldplug[0].devices[0].modules == ("one", "nvme")
     nvme = made.modules["nvme"]
@@ -131,8 +134,42 @@ def test_modules_of_a_tree(tmp_path: Path) -> None:
     assert made.load_order("nvme").index("nvme_core") < made.load_order("nvme").index("nvme")
 
 
+STATIC_CALLS = """
+processors = 4
+[[coldplug]]
+[[coldplug.devices]]
+modules = ["irqbypass"]
+"""
+
+
+def test_a_trees_modules_are_laid_out_as_each_kernel_does(
+    recorded_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 6.16 on .static_call_sites is read-only after init: a page of a kind that irqbypass has
+    nothing else of."""
+    reads: list[Path] = []
+
+    def counted(path: Path) -> bytes:
+        reads.append(path)
+        return read_module(path)
+
+    monkeypatch.setattr("loader.simulate.from_tree.read_module", counted)
+    modules = TreeModules(recorded_tree)
+    old, new = (
+        from_tree(
+            machine_from(tomllib.loads(STATIC_CALLS)),
+            modules,
+            Config(release=release(name), machine=EM_X86_64),
+        ).modules["irqbypass"]
+        for name in ("6.12", "6.16")
+    )
+    assert old.layout.ro_after_init == 0 and new.layout.ro_after_init == PAGE_SIZE
+    assert new.layout.total == old.layout.total + PAGE_SIZE
+    assert [path.name for path in reads] == ["irqbypass.ko"]
+
+
 def test_a_tree_without_the_module(tmp_path: Path) -> None:
     demo_tree(tmp_path / "6.12.1")
     text = LEAST.replace('["one"]', '["two"]')
     with pytest.raises(UserError, match="no module 'two'"):
-        from_tree(machine_from(tomllib.loads(text)), tmp_path / "6.12.1")
+        from_tree(machine_from(tomllib.loads(text)), TreeModules(tmp_path / "6.12.1"), Config())

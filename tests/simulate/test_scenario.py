@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ REPORTS = {
 }
 
 
-def scenario(*lines: dict[str, object]) -> Scenario:
+def scenario(*lines: Mapping[str, object]) -> Scenario:
     return parse_scenario(map(json.dumps, lines), Path())
 
 

@@ -1,0 +1,67 @@
+"""How the command ends: its exit statuses, and what each exception comes to.
+
+Verbs raise. What a person did wrong is a UserError, or click's own for what is wrong with the
+options; an OSError is what the system refused. Anything else is a mistake in modfs, and is left to
+show itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import click
+
+from loader.errors import UserError
+
+DONE, FAILED, MISUSED, NOT_STARTED, NOT_EXECUTED, NOT_FOUND = 0, 1, 2, 125, 126, 127
+INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell tells of SIGINT and of SIGPIPE
+
+STATUSES: tuple[tuple[int, str], ...] = (
+    (DONE, "done"),
+    (FAILED, "not done; verify: a step differs; inspect: a file is no module for a kernel"),
+    (MISUSED, "the command line, or a file that it names, is wrong"),
+    (NOT_STARTED, "modfs run could not start; else its status is the command's"),
+    (NOT_EXECUTED, "modfs run: the command cannot be executed"),
+    (NOT_FOUND, "modfs run: there is no such command"),
+    (INTERRUPTED, "Ctrl-C"),
+    (BROKEN_PIPE, "whoever read the output has gone"),
+)
+
+
+@contextmanager
+def ending_with(status: int) -> Iterator[None]:
+    """What goes wrong in this block ends the command with ``status``."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(told(error), status=status) from None
+    except UserError as error:
+        raise UserError(str(error), status=status) from None
+
+
+def told(error: OSError) -> str:
+    """FILE: what the system said."""
+    text = error.strerror or str(error)
+    return text if error.filename is None else f"{error.filename}: {text}"
+
+
+def outcome(error: click.ClickException | UserError | OSError) -> tuple[int, str]:
+    """The exit status, and the message; a broken pipe is nothing to tell."""
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE, ""
+    if isinstance(error, click.ClickException):
+        return error.exit_code, error.format_message()
+    if isinstance(error, UserError):
+        return error.status, str(error)
+    return FAILED, told(error)
+
+
+def complain(message: str, command: str | None = None) -> None:
+    """One line on standard error. ``command``: which says it, if not the verb that runs."""
+    words = (line.strip() for line in message.splitlines())
+    line = " ".join(word for word in words if word)
+    command = command or click.get_current_context().command_path
+    with suppress(OSError):  # who hears nothing still has the status
+        print(f"{command}: {line}", file=sys.stderr)
