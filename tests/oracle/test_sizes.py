@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,8 @@ from loader.image.elf import ElfModule
 from loader.image.module_image import read_image
 from loader.keyring import Keyring
 from modfs.verify.corpus import Corpus
+from tests.recordings import DATA
 
-DATA = Path(__file__).parent / "data"
 with (DATA / "modules.tsv").open() as table:
     ROWS = list(csv.DictReader(table, delimiter="\t"))
 

@@ -16,9 +16,8 @@ from modfs.verify.answerers import Direct
 from modfs.verify.compare import compare_steps, settings, sums, verify
 from modfs.verify.corpus import Corpus
 from modfs.verify.transcript import CallStep, Cat, Transcript
+from tests.recordings import DATA, TRANSCRIPTS
 
-DATA = Path(__file__).parent / "data"
-TRANSCRIPTS = sorted((DATA / "transcripts").glob("*/*.jsonl"))
 IDS = [f"{path.parent.name}/{path.stem}" for path in TRANSCRIPTS]
 
 # What the init routines of real modules print, and the stack trace of a suspicious result: not the

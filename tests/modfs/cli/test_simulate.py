@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from tests.conftest import PROJECT
+
+EXAMPLES = PROJECT / "examples"
 
 MACHINE = """
 processors = 16

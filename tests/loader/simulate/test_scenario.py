@@ -16,9 +16,10 @@ from loader.simulate.real_time import replay_in_real_time
 from loader.simulate.replay import replay_virtual
 from loader.simulate.scenario import Scenario, parse_scenario
 from modfs.texts import stats
+from tests.conftest import PROJECT
+from tests.recordings import SEEDS
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SEEDS = Path(__file__).parents[1] / "oracle" / "data" / "seeds"
+EXAMPLES = PROJECT / "examples"
 
 REPORTS = {
     "255-vcpu-report.jsonl": "255-vcpu-without-early-check.stats",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import simpy
@@ -14,9 +13,10 @@ from loader.simulate.machine import Machine, Userspace
 from loader.simulate.machine_file import machine_from, read_machine
 from loader.simulate.shared_file import SharedFile
 from loader.simulate.udev import Outcome, _Boot, boot, config_for
+from tests.conftest import PROJECT
+from tests.recordings import SEEDS
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SEEDS = Path(__file__).parents[1] / "oracle" / "data" / "seeds"
+EXAMPLES = PROJECT / "examples"
 
 STORM = """
 processors = 64

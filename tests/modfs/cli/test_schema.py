@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-PROJECT = Path(__file__).parents[2]
+from tests.conftest import PROJECT
+from tests.recordings import DATA, TRANSCRIPTS
+
 NAMES = ("machine", "modules", "environment", "scenario", "transcript")
-DATA = PROJECT / "tests/oracle/data"
 
 FILES: list[tuple[str, Path]] = [
     *(("machine", path) for path in sorted(PROJECT.glob("examples/*.toml"))),
     *(("scenario", path) for path in sorted(PROJECT.glob("examples/*.jsonl"))),
-    *(("transcript", path) for path in sorted(DATA.glob("transcripts/*/*.jsonl"))),
+    *(("transcript", path) for path in TRANSCRIPTS),
     ("modules", PROJECT / "loader/synthesize/demo_tree.toml"),
     ("environment", DATA / "environment.json"),
 ]

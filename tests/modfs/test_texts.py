@@ -9,8 +9,7 @@ import pytest
 
 from loader.engine.stats import Counters, Duplicate, LoadedModule, Snapshot, UnloadedTainted
 from modfs import texts
-
-SEEDS = Path(__file__).parent.parent / "oracle/data/seeds"
+from tests.recordings import SEEDS
 
 EMPTY = Snapshot.of(Counters())
 MODULE = LoadedModule("m", "live", 8192, 0, 0, (), False, "", True, ())

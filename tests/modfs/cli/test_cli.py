@@ -19,9 +19,10 @@ from loader.synthesize.trees import demo_tree
 from modfs import cli
 from modfs.cli import VERBS, _arguments
 from modfs.cli.statuses import STATUSES
+from tests.conftest import PROJECT
+from tests.recordings import DATA
 
-PROJECT = Path(__file__).parent.parent.parent
-TRANSCRIPT = PROJECT / "tests/oracle/data/transcripts/linux-6.12/initfail.jsonl"
+TRANSCRIPT = DATA / "transcripts/linux-6.12/initfail.jsonl"
 
 
 def modfs(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

@@ -17,8 +17,9 @@ from loader.simulate.from_tree import TreeModules, from_tree
 from loader.simulate.machine import Machine, check_names
 from loader.simulate.machine_file import machine_from, read_machine
 from loader.synthesize.trees import demo_tree
+from tests.conftest import PROJECT
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = PROJECT / "examples"
 
 LEAST = """
 processors = 4

@@ -14,8 +14,7 @@ from loader.synthesize.spec import ModuleSpec
 from loader.synthesize.trees import demo_tree
 from modfs import cli
 from modfs.verify.corpus import corpus
-
-DATA = Path(__file__).parents[1] / "oracle" / "data"
+from tests.recordings import DATA
 
 Run = Callable[..., tuple[int, str, str]]
 

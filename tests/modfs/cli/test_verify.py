@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-DATA = Path(__file__).parent.parent / "oracle/data"
+from tests.recordings import DATA
+
 BASIC = DATA / "transcripts/linux-6.12/basic.jsonl"
 DEPS = DATA / "transcripts/linux-6.12/deps.jsonl"
 ALL = (
