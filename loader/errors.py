@@ -34,7 +34,9 @@ class LoadError(OSError):
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(number, _MESSAGES.get(number) or os.strerror(number))
+        # OSError's own __init__ takes twice as long, and errors are made by the million.
+        self.errno = number
+        self.strerror = _MESSAGES.get(number) or os.strerror(number)
 
     @property
     def name(self) -> str:

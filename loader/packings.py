@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import IO, Any, NamedTuple
 
 from loader.errors import UserError
+from loader.words import shown
 
 
 class Packing(NamedTuple):
@@ -43,7 +44,7 @@ def named(name: str | None) -> Packing | None:
     for packing in PACKINGS:
         if name in (packing.name, packing.suffix.removeprefix(".")):
             return packing
-    raise UserError(f"no compression {name!r}: known are {', '.join(NAMES)}")
+    raise UserError(f"no compression {shown(name)}: known are {', '.join(NAMES)}")
 
 
 def by_suffix(path: str | os.PathLike[str]) -> Packing | None:

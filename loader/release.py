@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from loader.errors import UserError
+from loader.words import did_you_mean, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +142,9 @@ FEATURES: dict[str, str] = {"idempotent": "idempotent", "early-check": "early_ch
 
 
 def _version(name: str) -> tuple[int, int]:
-    match = re.match(r"(\d+)\.(\d+)(?![\d])", name)
+    match = re.match(r"([0-9]{1,6})\.([0-9]{1,6})(?![0-9])", name)
     if match is None:
-        raise ValueError(f"{name!r} is not a kernel release such as 6.12 or 6.12.9-amd64")
+        raise UserError(f"{shown(name)} is not a kernel release such as 6.12 or 6.12.9-amd64")
     return int(match[1]), int(match[2])
 
 
@@ -151,16 +152,17 @@ def release(name: str = DEFAULT, without: tuple[str, ...] = ()) -> Release:
     """The behaviour of release ``name``, less the features named in ``without``.
 
     ``name`` is a row of RELEASES or a full ``uname -r``: the nearest row below it is taken.
-    ValueError: no kernel release, older than 6.4, or a feature that does not exist.
+    UserError: no kernel release, older than 6.4, or a feature that does not exist.
     """
     wanted = _version(name)
     if wanted < _version(OLDEST):
-        raise ValueError(f"kernel {name} has no module statistics: {OLDEST} is the first that does")
+        raise UserError(f"kernel {name} has no module statistics: {OLDEST} is the first that does")
     row = max((r for r in RELEASES if _version(r) <= wanted), key=_version)
     fields = {c.field: True for c in CHANGES if _version(c.release) <= _version(row)}
     for feature in without:
         if feature not in FEATURES:
-            raise ValueError(f"no feature {feature!r}: known are {', '.join(FEATURES)}")
+            near = did_you_mean(feature, FEATURES)
+            raise UserError(f"no feature {shown(feature)}: known are {', '.join(FEATURES)}{near}")
         fields[FEATURES[feature]] = False
     return Release(row, **fields)
 
@@ -172,10 +174,7 @@ def parse_release(text: str, without: Iterable[str] = ()) -> Release:
     """
     name, *rest = re.split(r"\s+without\b", text, maxsplit=1)
     lacking = [feature.strip() for words in rest for feature in words.split(",")]
-    try:
-        return release(name.strip(), (*lacking, *without))
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    return release(name.strip(), (*lacking, *without))
 
 
 def choose_release(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,8 @@ from loader.errors import UserError
 MODULE_FILE = re.compile(r"(?s)[^/]+\.ko(?:\.zst|\.gz|\.xz)?")
 """What the name of a module's file looks like."""
 
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-zµ/]*)\s*")
+# A number of at most 30 digits: Python refuses to read integers of thousands.
+_QUANTITY = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-zµ/]*)\s*")
 # Bytes. With a B as the SI and the IEC have it; a letter alone is a power of two, as to the
 # kernel (memparse) and to dd.
 _SIZES: dict[str, int] = {"": 1, "B": 1}
@@ -20,6 +20,15 @@ for _power, _letter in enumerate("KMGT", 1):
     _SIZES |= {f"{_letter}B": 1000**_power, f"{_letter}iB": 1024**_power, _letter: 1024**_power}
 _SIZES |= {"k": _SIZES["K"], "kB": _SIZES["KB"], "m": _SIZES["M"], "g": _SIZES["G"]}
 _TIMES: dict[str, float] = {"": 1.0, "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+_RATES = {"": 1, **{f"{unit}/s": scale for unit, scale in _SIZES.items() if unit}}
+
+SIZE_WANTED = 'a size such as 4096, "16k" or "20 MB"'
+TIME_WANTED = 'a time such as 0.002 or "2 ms"'
+RATE_WANTED = 'a rate above 0 such as "900 MB/s"'
+# The most that the kernel counts in (loff_t), and far more than any wait lasts: 30 years.
+SIZE_MOST = 2**63 - 1
+SECONDS_MOST = 1e9
+_SHOWN = 60  # characters of a wrong value that a message repeats
 
 
 def canonical(name: str) -> str:
@@ -39,40 +48,55 @@ def module_or_alias(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``"; did you mean X?"`` for the nearest of the known words, empty if none is near."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    import difflib  # only for those who mistyped
+
+    close = difflib.get_close_matches(word[:_SHOWN], list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def shown(value: object) -> str:
+    """A wrong value for a message: on one line, and not all of what is long."""
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, Mapping):
+        return "a table"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    try:
+        text = repr(value if isinstance(value, str | float | int) else str(value))
+    except ValueError:  # a number of more digits than Python writes
+        text = "such a number"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def parse_size(value: object) -> int:
     """Bytes: a number, or text such as "16k", "20 MB" (20,000,000), "2 MiB", "0x4c0". UserError."""
-    if isinstance(value, str) and value.strip()[:2] in ("0x", "0X"):
-        try:
-            return int(value, 16)
-        except ValueError:
-            pass  # said below, with what would do
-    return round(_quantity(value, _SIZES, 'a size such as 4096, "16k" or "20 MB"'))
+    if isinstance(value, str) and re.fullmatch(r"\s*0[xX][0-9a-fA-F]{1,16}\s*", value):
+        value = int(value, 16)
+    return round(_quantity(value, _SIZES, SIZE_MOST, SIZE_WANTED))
 
 
 def parse_seconds(value: object) -> float:
     """Seconds: a number, or text such as "2 ms". UserError."""
-    return float(_quantity(value, _TIMES, 'a time such as 0.002 or "2 ms"'))
+    return float(_quantity(value, _TIMES, SECONDS_MOST, TIME_WANTED))
 
 
 def parse_rate(value: object) -> float:
     """Bytes a second, above 0: a number, or text such as "900 MB/s". UserError."""
-    units = {"": 1, **{f"{unit}/s": scale for unit, scale in _SIZES.items() if unit}}
-    what = 'a rate above 0 such as "900 MB/s"'
-    rate = float(_quantity(value, units, what))
+    rate = float(_quantity(value, _RATES, SIZE_MOST, RATE_WANTED))
     if not rate > 0:
-        raise UserError(f"{what} is needed, not {value!r}")
+        raise UserError(f"{RATE_WANTED} is needed, not {shown(value)}")
     return rate
 
 
-def _quantity(value: object, units: Mapping[str, float], what: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e300:
-        return value
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
-    if match is None or match[2] not in units:
-        raise UserError(f"{what} is needed, not {value!r}")
-    number = float(match[1]) if "." in match[1] else int(match[1])
-    return number * units[match[2]]
+def _quantity(value: object, units: Mapping[str, float], most: float, what: str) -> float:
+    number: object = value
+    unit = ""
+    if isinstance(value, str) and (match := _QUANTITY.fullmatch(value)):
+        number, unit = float(match[1]) if "." in match[1] else int(match[1]), match[2]
+    if not isinstance(number, int | float) or isinstance(number, bool) or unit not in units:
+        raise UserError(f"{what} is needed, not {shown(value)}")
+    # Compared first: a product of absurd numbers may be more than a float can be. NaN fails too.
+    if not (0 <= number <= most and number * units[unit] <= most):
+        raise UserError(f"{what} is needed, from 0 to {most:.3g}, not {shown(value)}")
+    return number * units[unit]

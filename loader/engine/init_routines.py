@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from loader.engine.module import InitResult
 from loader.words import canonical
@@ -49,19 +46,6 @@ class InitRoutines:
     def __init__(self, routines: Mapping[str, InitRoutine] | None = None) -> None:
         self._routines = {canonical(name): one for name, one in (routines or {}).items()}
 
-    @classmethod
-    def load(cls, path: Path | str) -> InitRoutines:
-        """Read a JSON file: {"init": {NAME: {"seconds": 0.5, "returns": "EIO", ...}}}.
-
-        OSError: cannot be read. ValueError: not of that form.
-        """
-        try:
-            document = json.loads(Path(path).read_text())
-            routines = {name: _routine(fields) for name, fields in document["init"].items()}
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: not a description of init routines: {error}") from None
-        return cls(routines)
-
     def of(self, name: str) -> InitRoutine:
         """The init routine of module ``name``."""
         return self._routines.get(name, _DEFAULT)
@@ -69,17 +53,3 @@ class InitRoutines:
     def set(self, name: str, routine: InitRoutine) -> None:
         """From now on module ``name`` behaves like ``routine``."""
         self._routines[canonical(name)] = routine
-
-
-def _routine(fields: Mapping[str, object]) -> InitRoutine:
-    known = dict(fields)
-    returns = known.pop("returns", 0)
-    if isinstance(returns, str):
-        number: int = getattr(errno, returns, 0)
-        if not number:
-            raise ValueError(f"{returns!r} is no errno")
-        returns = -number
-    for name in ("unless_loaded", "holds"):
-        if name in known:
-            known[name] = tuple(str(module) for module in known[name])  # type: ignore[attr-defined]
-    return InitRoutine(returns=returns, **known)  # type: ignore[arg-type]

@@ -152,28 +152,20 @@ def init_module_from_file(kernel: Kernel, file: OpenedFile, call: FinitModule) -
     """Read the file, unpack it if the caller says it is compressed, and load what is in it."""
     held = Held(kernel)
     try:
-        image = yield from kernel_read_file(kernel, file, call.flags, held)
+        try:  # kernel_read_file
+            image: ModuleImage | Failure = yield Read(file, call.flags)
+            if isinstance(image, Failure):
+                raise LoadError(image.errno)
+            held.take(image.read_bytes)
+        except LoadError as error:
+            counted = kernel.release.kread_errno_not_counted
+            kernel.kread_failed(0 if counted else -(error.errno or 0))
+            raise
         if image.clen:
             yield from module_decompress(kernel, image, held)
         yield from load_module(kernel, image, call.params, held)
     finally:
         held.give_all()
-
-
-def kernel_read_file(
-    kernel: Kernel, file: OpenedFile, flags: int, held: Held
-) -> Generator[Step, Any, ModuleImage]:
-    """The whole file, in memory."""
-    try:
-        image: ModuleImage | Failure = yield Read(file, flags)
-        if isinstance(image, Failure):
-            raise LoadError(image.errno)
-        held.take(image.read_bytes)
-    except LoadError as error:
-        counted = kernel.release.kread_errno_not_counted
-        kernel.kread_failed(0 if counted else -(error.errno or 0))
-        raise
-    return image
 
 
 def module_decompress(kernel: Kernel, image: ModuleImage, held: Held) -> Steps:
@@ -238,13 +230,15 @@ class Held:
 
     def take(self, size: int) -> None:
         """LoadError: ENOMEM."""
-        self.kernel.vmalloc(size)
+        with self.kernel.lock:
+            self.kernel.memory.take(size)
         self.bytes += size
 
     def give(self, size: int) -> None:
         """Give some of it back."""
-        self.kernel.vfree(size)
         self.bytes -= size
+        with self.kernel.lock:
+            self.kernel.memory.give(size)
 
     def give_all(self) -> None:
         """Give back what is left."""
@@ -260,14 +254,25 @@ def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: He
     nobody expected, undoes it in the same way.
     """
     try:
-        yield from become_module(kernel, image)
+        yield Check(image)
+        if image.log:
+            kernel.say(image.log)
+        if image.becoming_failure:
+            raise kernel.failed(image.becoming_failure)
+        early = kernel.release.early_check
+        if early and not kernel.module_patient_check_exists(image.name, BECOMING):
+            yield from wait_for_other(kernel, image.name, BECOMING)
+        if image.layout_failure:
+            raise kernel.failed(image.layout_failure)
+        kernel.vmalloc(image.layout.total)
     except BaseException:
         kernel.mod_stat_bump_becoming(image)
         raise
     module = Module(image)
     try:
         yield Copy(image)
-        yield from add_unformed_module(kernel, module)
+        if not kernel.module_patient_check_exists(image.name, LOAD, module):  # add_unformed_module
+            yield from wait_for_other(kernel, image.name, LOAD)
         try:
             yield from form_module(kernel, module, params)
         except BaseException:
@@ -279,26 +284,6 @@ def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: He
         raise
     held.give_all()
     yield from do_init_module(kernel, module)
-
-
-def become_module(kernel: Kernel, image: ModuleImage) -> Steps:
-    """The checks of the file, then memory for the module (layout_and_allocate)."""
-    yield Check(image)
-    kernel.say(image.log)
-    if image.becoming_failure:
-        raise kernel.failed(image.becoming_failure)
-    early = kernel.release.early_check
-    if early and not kernel.module_patient_check_exists(image.name, BECOMING):
-        yield from wait_for_other(kernel, image.name, BECOMING)
-    if image.layout_failure:
-        raise kernel.failed(image.layout_failure)
-    kernel.vmalloc(image.layout.total)
-
-
-def add_unformed_module(kernel: Kernel, module: Module) -> Steps:
-    """It is in the list, if the name is free."""
-    if not kernel.module_patient_check_exists(module.name, LOAD, module):
-        yield from wait_for_other(kernel, module.name, LOAD)
 
 
 def wait_for_other(kernel: Kernel, name: str, reason: int) -> Steps:

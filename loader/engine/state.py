@@ -196,18 +196,17 @@ class Kernel:
                 return True
             if old.state in (COMING, UNFORMED):
                 return False
-            error = self._duplicate(name, reason)
+            error = self._duplicate(name, reason, old)
         raise error
 
     def duplicate_failed(self, name: str, reason: int) -> LoadError:
         """The end of a wait: the load fails, whatever became of the other one."""
         with self.lock:
-            return self._duplicate(name, reason)
+            return self._duplicate(name, reason, self._modules.get(name))
 
-    def _duplicate(self, name: str, reason: int) -> LoadError:
+    def _duplicate(self, name: str, reason: int, old: Module | None) -> LoadError:
         """try_add_failed_module, and the errno that the duplicate gets."""
         self._duplicates[name] = (self._duplicates.get(name, 0) + (1 << 2)) | reason
-        old = self._modules.get(name)
         return LoadError(errno.EEXIST if old is not None and old.state == LIVE else errno.EBUSY)
 
     # -- taints and symbols -----------------------------------------------------------------------

@@ -9,26 +9,23 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
 import stat
 import threading
 import time
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from fcntl import F_GETFL, F_RDLCK, F_SETLEASE, F_UNLCK, fcntl
-from os import O_ACCMODE, O_PATH, O_RDONLY, O_RDWR
 from typing import Any
 
-from loader.calls import ANYONE, Call, Caller, File, FinitModule, InitModule, open_here
+from loader.calls import ANYONE, Call, Caller, File, open_here
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.init_routines import InitRoutines
 from loader.engine.module import InitResult
+from loader.engine.open_file import CallersFile, can_lease, pread_all
 from loader.engine.state import Kernel
 from loader.engine.stats import Snapshot
 from loader.errors import Failure, LoadError
 from loader.image.cache import ImageCache
-from loader.image.elf_format import EHDR
 from loader.image.module_image import ModuleImage, read_image
 from loader.tree.tree import Tree
 
@@ -38,63 +35,6 @@ log = logging.getLogger("loader")
 # would only try again.
 SHUT_DOWN = errno.ENOTCONN
 _FILE_MAX = (1 << 31) - 1  # bytes: kernel_read_file is asked for INT_MAX at most
-
-
-class OpenFile:
-    """An open descriptor as the sequence sees it (sequence.OpenedFile)."""
-
-    __slots__ = ("access", "cookie", "fd", "readable", "status")
-
-    def __init__(self, fd: int) -> None:
-        """OSError: EBADF."""
-        self.fd = fd
-        self.status = status = os.fstat(fd)
-        self.access = access = fcntl(fd, F_GETFL) & (O_ACCMODE | O_PATH)
-        self.cookie: Hashable = (status.st_dev, status.st_ino)
-        self.readable = access in (O_RDONLY, O_RDWR)
-
-
-class _CallersFiles:
-    """What the caller of one call names (sequence.Files)."""
-
-    __slots__ = ("_caller", "_config", "_fd")
-
-    def __init__(self, caller: Caller, config: Config) -> None:
-        self._caller = caller
-        self._config = config
-        self._fd = -1  # to be closed at the end
-
-    def _open(self, file: File, access: int = O_RDONLY) -> int:
-        """LoadError: the errno of open(2)."""
-        try:
-            fd, ours = self._caller.open(file, access)
-        except LoadError:
-            raise
-        except OSError as error:
-            raise LoadError(error.errno or errno.EIO) from None
-        if ours:
-            self._fd = fd
-        return fd
-
-    def opened(self, call: FinitModule) -> OpenFile | None:
-        fd = self._open(call.file, call.access)
-        try:
-            return OpenFile(fd)
-        except (OSError, OverflowError, ValueError):
-            return None
-
-    def memory(self, call: InitModule) -> tuple[ModuleImage | None, int]:
-        data = call.image
-        if data is not None and not isinstance(data, bytes):
-            data = _contents(self._open(data))
-        length = len(data or b"") if call.length is None else call.length
-        if data is None or not EHDR.size <= length <= len(data):
-            return None, length
-        return read_image(data[:length], 0, self._config), length
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
 
 
 class _Interrupted(Exception):
@@ -131,7 +71,7 @@ class LiveKernel:
         self._images = ImageCache()
         self._queues: dict[Hashable, _Queue] = {}
         self._stopping = False
-        self._leases = _ignore_lease_breaks()
+        self._leases = can_lease()
         self._handlers: dict[type, Callable[[Any, Caller], Any]] = {
             sequence.Read: self._read,
             sequence.Wait: self._wait,
@@ -146,11 +86,18 @@ class LiveKernel:
         caller.may_init_module()
         if self._stopping:
             raise LoadError(SHUT_DOWN)
-        files = _CallersFiles(caller, self.config)
+        file = CallersFile(caller, self.config, self._leases)
         try:
-            self._drive(sequence.system_call(self.kernel, call, files), caller)
+            steps = sequence.system_call(self.kernel, call, file)
+            self._go_on(steps, next(steps), caller)
+        except StopIteration:
+            return
+        except LoadError:
+            raise
+        except Exception as error:
+            raise _load_error(error) from None
         finally:
-            files.close()
+            file.close()
 
     # -- what can be read -------------------------------------------------------------------------
 
@@ -171,7 +118,7 @@ class LiveKernel:
         """What the kernel would find in ``file``; not kept. OSError: it cannot be read."""
         fd, ours = open_here(file)
         try:
-            return read_image(_pread_all(fd, os.fstat(fd).st_size), flags, self.config)
+            return read_image(pread_all(fd, os.fstat(fd).st_size), flags, self.config)
         finally:
             if ours:
                 os.close(fd)
@@ -190,20 +137,6 @@ class LiveKernel:
         self.wake()
 
     # -- driving a sequence -----------------------------------------------------------------------
-
-    def _drive(self, steps: sequence.Steps, caller: Caller) -> None:
-        """Go through a call. What nobody expected ends it as well: LoadError ENOMEM or EIO."""
-        try:
-            self._go_on(steps, next(steps), caller)
-        except StopIteration:
-            return
-        except MemoryError:
-            raise LoadError(errno.ENOMEM) from None
-        except (LoadError, KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException:
-            log.exception("a call ended unexpectedly")
-            raise LoadError(errno.EIO) from None
 
     def _go_on(self, steps: sequence.Steps, step: sequence.Step, caller: Caller) -> None:
         """From a step to the end, which is a StopIteration or a LoadError."""
@@ -245,20 +178,20 @@ class LiveKernel:
 
     def _read(self, step: sequence.Read, caller: Caller) -> ModuleImage | Failure:
         """kernel_read_file: EINVAL not a regular file, or empty; ETXTBSY; EFBIG; EIO."""
-        opened: OpenFile = step.file
-        status = opened.status
+        file: CallersFile = step.file
+        status = file.status
         if not stat.S_ISREG(status.st_mode):
             return Failure(errno.EINVAL)
-        if _open_for_writing(opened) if self._leases else opened.access != O_RDONLY:
+        if file.written:
             return Failure(errno.ETXTBSY)
         size = status.st_size
         if not 0 < size <= _FILE_MAX:
             return Failure(errno.EINVAL if size <= 0 else errno.EFBIG)
-        key = (opened.cookie, size, status.st_mtime_ns, status.st_ctime_ns, step.flags)
+        key = (file.cookie, size, status.st_mtime_ns, status.st_ctime_ns, step.flags)
         image = self._images.get(key)
         if image is None:
             try:
-                data = _pread_all(opened.fd, size)
+                data = pread_all(file.fd, size)
             except OSError as error:
                 return Failure(error.errno or errno.EIO)
             if len(data) != size:
@@ -305,51 +238,10 @@ class LiveKernel:
             return routine.result(module.values, self.kernel.is_live)
 
 
-def _contents(fd: int) -> bytes:
-    """What a program reads of a file for init_module. LoadError: EINVAL no regular file."""
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise LoadError(errno.EINVAL)
-        return _pread_all(fd, status.st_size)
-    except OSError as error:
-        raise LoadError(error.errno or errno.EIO) from None
-
-
-def _pread_all(fd: int, size: int) -> bytes:
-    """``size`` bytes from the start of the file; fewer if it has become shorter."""
-    data = os.pread(fd, size, 0)
-    while 0 < len(data) < size:
-        more = os.pread(fd, size - len(data), len(data))
-        if not more:
-            break
-        data += more
-    return data
-
-
-def _ignore_lease_breaks() -> bool:
-    """Can leases be used? A writer who comes while one is held makes the kernel send SIGIO.
-
-    Its default action ends the process, so it is ignored, unless the program handles it; only the
-    main thread may say so.
-    """
-    if signal.getsignal(signal.SIGIO) is signal.SIG_DFL:
-        if threading.current_thread() is not threading.main_thread():
-            return False
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
-    return True
-
-
-def _open_for_writing(opened: OpenFile) -> bool:
-    """Has anybody this file open for writing? A read lease is refused then (fcntl(2), EAGAIN).
-
-    A descriptor that may write does not always count: that of a memfd does not. Where this process
-    may not take a lease (another's file, without CAP_LEASE) or the file system has none, only the
-    caller's own descriptor tells.
-    """
-    try:
-        fcntl(opened.fd, F_SETLEASE, F_RDLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN or opened.access != O_RDONLY
-    fcntl(opened.fd, F_SETLEASE, F_UNLCK)
-    return False
+def _load_error(error: Exception) -> LoadError:
+    """How a call ends that met ``error``; what nobody expected is in the log, and is EIO."""
+    if isinstance(error, MemoryError):
+        return LoadError(errno.ENOMEM)
+    if not isinstance(error, OSError):
+        log.error("a call ended unexpectedly", exc_info=error)
+    return LoadError(getattr(error, "errno", None) or errno.EIO)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from loader.image.module_image import ModuleImage
 
@@ -26,10 +26,8 @@ class ImageCache:
         self._limit = images
         self._room = size  # bytes left
         self._lock = threading.Lock()
-
-    def get(self, key: Hashable) -> ModuleImage | None:
-        """The image kept for ``key``, or None."""
-        return self._images.get(key)  # one step for other threads too
+        self.get: Callable[[Hashable], ModuleImage | None] = self._images.get
+        """The image kept for a key, or None: one step for other threads too."""
 
     def put(self, key: Hashable, image: ModuleImage) -> None:
         """Keep ``image``; forget the oldest ones as needed."""

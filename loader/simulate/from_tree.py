@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 
 from loader.config import Config
+from loader.errors import UserError
 from loader.image.module_image import read_image
 from loader.packings import read_module
-from loader.simulate.machine import Coldplug, DescribedModule, Devices, Machine, MachineError
+from loader.simulate.machine import Coldplug, DescribedModule, Devices, Machine
 from loader.tree.tree import Tree
 from loader.words import module_name
 
@@ -24,10 +25,10 @@ class TreeModules:
         self.contents = cache(read_module)
 
     def described(self, name: str, path: Path, config: Config) -> DescribedModule:
-        """What a kernel of this ``config`` finds in a module's file. MachineError: no module."""
+        """What a kernel of this ``config`` finds in a module's file. UserError: no module."""
         image = read_image(self.contents(path), 0, config)
         if failure := image.becoming_failure or image.layout_failure:
-            raise MachineError(f"{path}: the kernel would not take it: {failure.message}")
+            raise UserError(f"{path}: the kernel would not take it: {failure.message}")
         compressed = None if path.suffix == ".ko" else path.stat().st_size
         depends = tuple(map(module_name, self.tree.dependencies(name)))
         return DescribedModule(name, image.len, image.layout, compressed, depends)
@@ -37,7 +38,7 @@ def from_tree(made: Machine, modules: TreeModules, config: Config) -> Machine:
     """``made`` with the modules that it asks for and does not describe taken from a tree.
 
     They take the memory that a kernel of this ``config`` gives them. What devices ask for may be
-    modaliases then, which the tree resolves. OSError: a file cannot be read. MachineError: the tree
+    modaliases then, which the tree resolves. OSError: a file cannot be read. UserError: the tree
     has no such module, or the kernel would not take its file.
     """
     filling = _Filling(made, modules, config)
@@ -87,5 +88,5 @@ class _Filling:
         for needed in module.depends:
             self._add(needed)
 
-    def _missing(self, name: str) -> MachineError:
-        return MachineError(f"{self._tree.root}: no module {name!r}")
+    def _missing(self, name: str) -> UserError:
+        return UserError(f"{self._tree.root}: no module {name!r}")

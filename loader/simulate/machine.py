@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from loader.config import PAGE_SIZE
+from loader.errors import UserError
 from loader.image.contents import Contents
 from loader.image.layout import Layout
 from loader.image.module_image import ModuleImage
 from loader.simulate.costs import GUEST, RATIOS, Costs
+from loader.words import did_you_mean
 
 # udev: at most this many workers (WORKER_NUM_MAX in systemd's udevd), and memory for each.
 _WORKERS_MAX = 2048
 _WORKERS_LEAST_BY_MEMORY = 10
 _WORKER_MEMORY = 128 << 20
-
-
-class MachineError(ValueError):
-    """The description of a machine is not one; the text says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +133,7 @@ class Machine:
 
     def _visit(self, name: str, order: dict[str, None], above: tuple[str, ...]) -> None:
         if name in above:
-            raise MachineError(f"modules.{name}: depends on itself")
+            raise UserError(f"modules.{name}: depends on itself")
         if name in order:
             return
         for needed in self.modules[name].depends:
@@ -145,7 +142,7 @@ class Machine:
 
 
 def check_names(made: Machine) -> None:
-    """MachineError: a module that a device or another module asks for is not described."""
+    """UserError: a module that a device or another module asks for is not described."""
     asked = {name: f"modules.{m.name}" for m in made.modules.values() for name in m.depends}
     for coldplug in made.coldplug:
         for devices in coldplug.devices:
@@ -153,10 +150,5 @@ def check_names(made: Machine) -> None:
     for name, where in asked.items():
         if name not in made.modules:
             hint = did_you_mean(name, made.modules)
-            raise MachineError(f"{where}: no module {name!r} is described{hint}")
+            raise UserError(f"{where}: no module {name!r} is described{hint}")
         made.load_order(name)
-
-
-def did_you_mean(word: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -1,43 +1,52 @@
-"""Scenarios: requests with times and actors, as JSON lines, and their replay in virtual time.
+"""Scenarios: requests with times and actors, as JSON lines.
 
 The first line says which kernel it is, and how long it takes for a file to be read, checked and so
-on (in seconds; only virtual time uses that, and what is not named takes none):
+on (only virtual time uses that, and what is not named takes none). Then modules may be described;
+they are synthesized, so that the kernel reads real files. All other lines are requests:
 
     {"kernel": "6.4", "without": ["early-check"], "steps": {"read": 1e-4, "check": 1e-4}}
-
-Then modules may be described; they are synthesized, so that the kernel reads real files. Sizes are
-bytes: of the file, of all its memory once loaded with that of init, and of the code in it; ``init``
-are the seconds that its init takes:
-
     {"module": "kvm", "size": 19270448, "memory": 1437696, "text": 442368, "init": 0.1}
-
-All other lines are requests. ``load`` names a module described before, or the path of a file, from
-the scenario's folder; ``unload`` a module. What one actor asks for happens one after the other, not
-before its time; ``times`` such requests come from as many actors, ``every`` seconds:
-
     {"at": 0.0, "actor": "udev", "load": "kvm"}
     {"at": 0.001, "actor": "udev", "load": "kvm", "times": 249, "every": 1e-5}
     {"at": 2.0, "actor": "admin", "unload": "kvm"}
 
-``params`` (text) and ``flags`` (a number, as of finit_module) may come with a load.
+What one actor asks for happens one after the other, not before its time. `modfs schema scenario`
+tells of all fields.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import UNSET
 
 from loader.calls import DeleteModule, FinitModule
 from loader.config import PAGE_SIZE, Config
+from loader.documents import (
+    Document,
+    Flags,
+    Given,
+    Mistake,
+    Positive,
+    Table,
+    about,
+    given,
+    json_lines,
+    read_json_lines,
+    schema,
+)
 from loader.engine import sequence
 from loader.engine.init_routines import InitRoutine, InitRoutines
+from loader.errors import UserError
+from loader.kinds import Compression, Feature, FileSize, Kernel, ModuleName, Seconds
 from loader.release import release
 from loader.synthesize.builder import build_module
 from loader.synthesize.sized import sized
 from loader.synthesize.spec import ModuleSpec
+from loader.words import canonical
 
 # Kinds of steps by the name that a scenario's first line has for them.
 STEPS: Mapping[str, type] = {
@@ -47,10 +56,6 @@ STEPS: Mapping[str, type] = {
     "copy": sequence.Copy,
     "relocate": sequence.Relocate,
 }
-
-
-class ScenarioError(ValueError):
-    """A scenario is not one; the text says in which line and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +86,12 @@ class Scenario:
 
     @classmethod
     def read(cls, path: Path | str) -> Scenario:
-        """The scenario in a file. OSError: cannot be read. ScenarioError: it is none."""
-        path = Path(path)
-        return parse_scenario(path.read_text(encoding="utf-8").splitlines(), path.parent)
+        """The scenario in a file. OSError: cannot be read. UserError: it is none."""
+        return _scenario(read_json_lines(path), Path(path).parent, str(path))
 
     @property
     def config(self) -> Config:
-        """The kernel it is about. ValueError: no such release."""
+        """The kernel it is about. UserError: no such release."""
         return Config(release=release(self.kernel, self.without), compression=self.compression)
 
     @property
@@ -120,86 +124,145 @@ class Scenario:
         return call._replace(file=str(path.absolute()))
 
 
-# -- reading a scenario ---------------------------------------------------------------------------
+# -- the format -----------------------------------------------------------------------------------
+
+
+class StepsTable(Table):
+    """How long the steps of a load take."""
+
+    read: Given[Annotated[Seconds, about("The file is read.")]] = UNSET
+    decompress: Given[Annotated[Seconds, about("It is unpacked.")]] = UNSET
+    check: Given[Annotated[Seconds, about("Signature and tables are checked.")]] = UNSET
+    copy: Given[Annotated[Seconds, about("It is copied to its place.")]] = UNSET
+    relocate: Given[Annotated[Seconds, about("Symbols are resolved, and the like.")]] = UNSET
+
+
+class KernelTable(Table):
+    """The first line: which kernel it is."""
+
+    kernel: Given[Annotated[Kernel, about("The release.")]] = UNSET
+    without: Given[Annotated[tuple[Feature, ...], about("Features that this kernel has not.")]] = (
+        UNSET
+    )
+    compression: Given[Annotated[Compression, about("What the kernel unpacks itself.")]] = UNSET
+    steps: Given[Annotated[StepsTable, about("In virtual time only.")]] = UNSET
+
+
+class ModuleTable(Table):
+    """A module that is made for the scenario."""
+
+    module: Annotated[ModuleName, about("Its name.")]
+    size: Given[Annotated[FileSize, about("Bytes of its file.")]] = UNSET
+    memory: Given[
+        Annotated[FileSize, about("Bytes once it is loaded, init included: whole pages.")]
+    ] = UNSET
+    text: Given[Annotated[FileSize, about("Bytes of these that are code: whole pages.")]] = UNSET
+    init: Given[Annotated[Seconds, about("How long its init takes.")]] = UNSET
+    depends: Given[Annotated[tuple[ModuleName, ...], about("Modules that it needs.")]] = UNSET
+
+
+class RequestTable(Table):
+    """A request. It either loads or unloads."""
+
+    at: Annotated[Seconds, about("When: not before that, nor before the actor's last has ended.")]
+    actor: Annotated[str, about("Who asks.")] = ""
+    load: Given[
+        Annotated[str, about("A module described before, or a file's path from this folder.")]
+    ] = UNSET
+    unload: Given[Annotated[ModuleName, about("A module.")]] = UNSET
+    params: Annotated[str, about("The module's parameters, with load.")] = ""
+    flags: Annotated[Flags, about("As of finit_module.")] = 0
+    times: Given[Annotated[Positive, about("That many such requests, each by an actor.")]] = UNSET
+    every: Given[Annotated[Seconds, about("From each of these requests to the next.")]] = UNSET
+
+
+def scenario_schema() -> dict[str, Any]:
+    """The JSON Schema of a line."""
+    told = "A line of a scenario (JSON lines): the kernel, a module, or a request."
+    return schema("scenario", told, KernelTable, ModuleTable, RequestTable)
+
+
+def _kind(line: Document) -> type[Table]:
+    keys = set(line.value) if isinstance(line.value, dict) else set()
+    if keys & {"at", "actor", "load", "unload"}:
+        return RequestTable
+    return ModuleTable if "module" in keys else KernelTable
+
+
+# -- what it means --------------------------------------------------------------------------------
 
 
 def parse_scenario(lines: Iterable[str], folder: Path) -> Scenario:
-    """The scenario in ``lines``; paths in it start at ``folder``. ScenarioError."""
-    scenario = Scenario(folder)
+    """The scenario in ``lines``; paths in it start at ``folder``. UserError."""
+    return _scenario(json_lines("\n".join(lines)), folder)
+
+
+def _scenario(lines: Iterable[Document], folder: Path, source: str = "") -> Scenario:
+    head: dict[str, Any] = {}
     modules: dict[str, ModuleSpec] = {}
     inits: dict[str, float] = {}
     calls: list[TimedCall] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        try:
-            document = json.loads(line)
-            if not isinstance(document, dict):
-                raise ScenarioError("a JSON object is needed")
-            if "at" in document:
-                calls += _timed_calls(document)
-            elif "module" in document:
-                spec, seconds = _module(document)
-                modules[spec.module_name], inits[spec.module_name] = spec, seconds
-            else:
-                scenario = _first_line(scenario, document)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ScenarioError(f"line {number}: {_reason(error)}") from None
+    for line in lines:
+        made = line.read(_kind(line), _MEANINGS[_kind(line)])
+        if isinstance(made, dict):
+            head |= made
+        elif isinstance(made, list):
+            calls += made
+        else:
+            modules[made[0].module_name], inits[made[0].module_name] = made
+    if not calls:
+        raise UserError(f"{source or 'the scenario'}: there is no request in it")
+    calls = [_of_described(timed, modules) for timed in calls]
     calls.sort(key=lambda timed: timed.at)
-    return replace(scenario, modules=modules, inits=inits, calls=tuple(calls))
+    return Scenario(folder, **head, modules=modules, inits=inits, calls=tuple(calls))
 
 
-def _reason(error: Exception) -> str:
-    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+def _head(table: KernelTable) -> dict[str, Any]:
+    values = given(table)
+    return values | ({"steps": given(table.steps)} if "steps" in values else {})
 
 
-def _only(document: Mapping[str, Any], *known: str) -> None:
-    for key in document:
-        if key not in known:
-            raise ScenarioError(f"{key!r} is not known; known are {', '.join(known)}")
-
-
-def _first_line(scenario: Scenario, document: Mapping[str, Any]) -> Scenario:
-    _only(document, "kernel", "without", "compression", "steps")
-    steps = {name: float(seconds) for name, seconds in document.get("steps", {}).items()}
-    _only(steps, *STEPS)
-    made = replace(
-        scenario,
-        kernel=str(document.get("kernel", scenario.kernel)),
-        without=tuple(document.get("without", ())),
-        compression=str(document.get("compression", scenario.compression)),
-        steps=steps,
-    )
-    _ = made.config  # ValueError if there is no such kernel
-    return made
-
-
-def _module(document: Mapping[str, Any]) -> tuple[ModuleSpec, float]:
-    _only(document, "module", "size", "memory", "text", "init", "depends")
+def _module(table: ModuleTable) -> tuple[ModuleSpec, float]:
+    values = given(table)
     spec = sized(
-        document["module"],
-        total_size=document.get("memory", 8 * PAGE_SIZE),
-        text_size=document.get("text", 2 * PAGE_SIZE),
-        file_bytes=document.get("size"),
-        depends=tuple(document.get("depends", ())),
+        values["module"],
+        total_size=values.get("memory", 8 * PAGE_SIZE),
+        text_size=values.get("text", 2 * PAGE_SIZE),
+        file_bytes=values.get("size"),
+        depends=values.get("depends", ()),
     )
-    return spec, float(document.get("init", 0.0))
+    return spec, values.get("init", 0.0)
 
 
-def _timed_calls(document: Mapping[str, Any]) -> Iterator[TimedCall]:
-    fields = dict(document)
-    times, every = fields.pop("times", None), float(fields.pop("every", 0.0))
-    _only(fields, "at", "actor", "load", "unload", "params", "flags")
-    load, unload = fields.get("load", ""), fields.get("unload", "")
+def _timed_calls(table: RequestTable) -> list[TimedCall]:
+    values = given(table)
+    load, unload = values.get("load", ""), values.get("unload", "")
+    times, every = values.get("times"), values.get("every", 0.0)
     if bool(load) == bool(unload):
-        raise ScenarioError("a request either loads or unloads")
+        raise Mistake("a request either loads or unloads")
     call: FinitModule | DeleteModule = DeleteModule(unload)
     if load:
-        call = FinitModule(load, fields.get("params", ""), fields.get("flags", 0))
-    timed = TimedCall(fields["at"], fields.get("actor", ""), call)
+        call = FinitModule(load, table.params, table.flags)
+    timed = TimedCall(table.at, table.actor, call)
     if times is None:
-        yield timed
-        return
-    for index in range(times):
-        actor = f"{timed.actor}-{index + 1}"
-        yield replace(timed, at=timed.at + index * every, actor=actor)
+        return [timed]
+    return [
+        replace(timed, at=timed.at + index * every, actor=f"{timed.actor}-{index + 1}")
+        for index in range(times)
+    ]
+
+
+def _of_described(timed: TimedCall, modules: Mapping[str, ModuleSpec]) -> TimedCall:
+    """The call by the module's own name, if it loads one that is described."""
+    if isinstance(timed.call, FinitModule):
+        name = canonical(str(timed.call.file))
+        if name in modules:
+            return replace(timed, call=timed.call._replace(file=name))
+    return timed
+
+
+_MEANINGS: Mapping[type[Table], Callable[[Any], Any]] = {
+    KernelTable: _head,
+    ModuleTable: _module,
+    RequestTable: _timed_calls,
+}

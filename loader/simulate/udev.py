@@ -82,7 +82,7 @@ def boot(
     """Simulate the boot of ``machine`` with the kernel of ``config``.
 
     The same ``seed`` gives the same boot. ``progress`` is told now and then how many devices have
-    been handled. MachineError: the machine asks for modules that are not described.
+    been handled. UserError: the machine asks for modules that are not described.
     """
     check_names(machine)
     return _Boot(machine, config or config_for(machine), seed, progress).run()

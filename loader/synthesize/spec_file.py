@@ -1,141 +1,195 @@
-"""Reads module specs from tables of TOML or JSON."""
+"""Module specs as tables: in a TOML file, or the options of a command.
+
+    [[module]]
+    name = "xfs"
+    text = "800k"
+    depends = ["libcrc32c"]
+    parameters = { debug = "int" }
+
+    [[builtin]]
+    name = "libcrc32c"
+
+`modfs schema modules` tells of all fields.
+"""
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
+from msgspec import UNSET
+
+from loader.documents import (
+    Count,
+    Document,
+    Given,
+    Mistake,
+    Table,
+    about,
+    given,
+    read_toml,
+    schema,
+    toml_document,
+    within,
+)
+from loader.errors import UserError
+from loader.kinds import FileSize
 from loader.synthesize.sized import sized
 from loader.synthesize.spec import ModuleSpec, ParameterSpec
+from loader.words import shown
 
-# -- from TOML and JSON ---------------------------------------------------------------------------
-
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
-_SIZED = ("total_size", "text_size")
+Specs = tuple[list[ModuleSpec], list[ModuleSpec]]
+"""Modules with files, and those built into the kernel."""
 
 
-def parse_size(value: object) -> int:
-    """Bytes: a number, or text such as "16k", "2 MiB", "0x4c0". ValueError for anything else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    text = str(value).strip()
-    if match := _SIZE.fullmatch(text):
-        return int(match[1]) * _UNITS[match[2].lower()]
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise ValueError(f"{value!r} is no size: 4096, 16k, 2M and 0x4c0 are") from None
+# -- the format -----------------------------------------------------------------------------------
 
 
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither true nor false")
-    return value
+class Texts(tuple[str, ...]):
+    """One text, or a list of them."""
+
+    __slots__ = ()
+    wanted: ClassVar[str] = "a text or a list of texts"
+    schema: ClassVar[dict[str, Any]] = {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+    }
+
+    @classmethod
+    def read(cls, value: object) -> Texts:
+        texts = value if isinstance(value, list | tuple) else [value]
+        wrong = [text for text in texts if not isinstance(text, str)]
+        if wrong:
+            raise UserError(f"{cls.wanted} is needed, not {shown(wrong[0])}")
+        return cls(map(str, texts))
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")
-    return value
+class ParameterTable(Table):
+    """A module parameter."""
+
+    type: Given[Annotated[str, about('As modinfo shows it: int, charp, "array of uint", ...')]] = (
+        UNSET
+    )
+    description: Given[Annotated[str, about("As modinfo shows it.")]] = UNSET
+    mode: Given[
+        Annotated[
+            int, about("Of its file in /sys/module/NAME/parameters; 0: none.", ge=0, le=0o777)
+        ]
+    ] = UNSET
+    default: Given[Annotated[bool | int | str, about("Its value before any is given.")]] = UNSET
+    max: Given[Annotated[Count, about("Elements of an array, or bytes of a string.")]] = UNSET
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(map(_text, value)) if isinstance(value, list | tuple) else (_text(value),)
+_Part = Given[Annotated[FileSize, about("Bytes in the section of that name.")]]
 
 
-def _table(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{value!r} is no table")
-    return value
+class SpecTable(Table):
+    """What a module shall be: sections in bytes, besides what exports and the like take there."""
+
+    name: Annotated[str, about("As that of a file: it may have `-`.")]
+    folder: Given[Annotated[str, about("Its place in a tree.")]] = UNSET
+    machine: Given[Annotated[str, about("x86_64 or aarch64.")]] = UNSET
+    total_size: Given[
+        Annotated[FileSize, about("What a load adds to total_mod_size: whole pages.")]
+    ] = UNSET
+    text_size: Given[
+        Annotated[FileSize, about("What it adds to total_text_size; goes with total_size.")]
+    ] = UNSET
+    text: _Part = UNSET
+    init_text: _Part = UNSET
+    rodata: _Part = UNSET
+    init_rodata: _Part = UNSET
+    data: _Part = UNSET
+    init_data: _Part = UNSET
+    ro_after_init: _Part = UNSET
+    bss: _Part = UNSET
+    percpu: _Part = UNSET
+    symbols: Given[
+        Annotated[FileSize, about("How many local functions more are in the symbol table.")]
+    ] = UNSET
+    file_bytes: Given[Annotated[FileSize, about("The exact length of the file.")]] = UNSET
+    parameters: Given[
+        Annotated[
+            dict[str, str | ParameterTable], about("By their names; a text is a parameter's type.")
+        ]
+    ] = UNSET
+    depends: Given[Annotated[Texts, about("Modules that it needs.")]] = UNSET
+    imports: Given[Annotated[Texts, about("Symbols of the kernel or of other modules.")]] = UNSET
+    exports: Given[Annotated[Texts, about("Symbols that it offers.")]] = UNSET
+    exports_gpl: Given[Annotated[Texts, about("Symbols that it offers to GPL modules.")]] = UNSET
+    aliases: Given[Annotated[Texts, about("Other names, or device patterns.")]] = UNSET
+    softdeps: Given[Annotated[Texts, about('Such as "pre: a b post: c".')]] = UNSET
+    license: Given[Annotated[str, about("GPL unless given.")]] = UNSET
+    intree: Given[Annotated[bool, about("Whether it has intree=Y.")]] = UNSET
+    vermagic: Given[Annotated[str, about("The kernel it is for.")]] = UNSET
+    versions: Given[Annotated[bool, about("Whether its symbols have versions.")]] = UNSET
+    module_layout_crc: Given[
+        Annotated[int, about("The version of struct module.", ge=0, le=2**32 - 1)]
+    ] = UNSET
+    has_init: Given[Annotated[bool, about("Whether it has an init routine.")]] = UNSET
+    has_exit: Given[Annotated[bool, about("Without one it cannot be removed.")]] = UNSET
+    struct_module_size: Given[Annotated[FileSize, about("sizeof(struct module).")]] = UNSET
+    modinfo: Given[Annotated[dict[str, str], about("More entries of .modinfo.")]] = UNSET
 
 
-def _pairs(value: object) -> tuple[tuple[str, str], ...]:
-    return tuple((key, _text(text)) for key, text in _table(value).items())
+class SpecsTable(Table):
+    """The whole file."""
+
+    module: Annotated[tuple[SpecTable, ...], about("Modules of a tree, each with a file.")] = ()
+    builtin: Annotated[tuple[SpecTable, ...], about("Parts of the kernel: only listed.")] = ()
 
 
-def _parameters(value: object) -> tuple[ParameterSpec, ...]:
-    found = []
-    for name, given in _table(value).items():
-        try:
-            table = {"type": given} if isinstance(given, str) else _table(given)
-            found.append(ParameterSpec(**_read({"name": name, **table}, ParameterSpec)))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    return tuple(found)
+def modules_schema() -> dict[str, Any]:
+    """The JSON Schema of the file."""
+    return schema("modules", "Modules that modfs mkmod makes (TOML).", SpecsTable)
 
 
-def _default(value: object) -> int | str:
-    return value if isinstance(value, int | str) else _text(value)
-
-
-# How a field is read, by its type in the dataclass.
-_READ: dict[str, Callable[[object], object]] = {
-    "int": parse_size,
-    "int | None": parse_size,
-    "int | str | None": _default,
-    "bool": _boolean,
-    "str": _text,
-    "str | None": _text,
-    "tuple[str, ...]": _texts,
-    "tuple[tuple[str, str], ...]": _pairs,
-    "tuple[ParameterSpec, ...]": _parameters,
-}
-
-
-def _read(mapping: Mapping[str, Any], kind: type, sizes: Iterable[str] = ()) -> dict[str, Any]:
-    """The values of a table by the types of the dataclass ``kind``; ``sizes`` may be there too."""
-    types: dict[str, Any] = {field.name: field.type for field in fields(kind)}
-    types |= dict.fromkeys(sizes, "int")
-    found = {}
-    for key, value in mapping.items():
-        if key not in types:
-            near = difflib.get_close_matches(key, types, 1)
-            hint = f"is {near[0]} meant?" if near else f"known are {', '.join(types)}"
-            raise ValueError(f"no field {key!r}; {hint}")
-        try:
-            found[key] = _READ[types[key]](value)
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from None
-    return found
+# -- what it means --------------------------------------------------------------------------------
 
 
 def spec_from(mapping: Mapping[str, Any]) -> ModuleSpec:
-    """A spec from a table of TOML or JSON: ModuleSpec's fields by name, or those of its `sized`.
-
-    Sizes may be text such as "16k". ``parameters`` is a table of name = type, or of name = a table
-    with Parameter's fields; ``modinfo`` one of tag = value. ValueError says what is wrong.
-    """
-    name = mapping.get("name")
-    if not isinstance(name, str):
-        raise ValueError(f"a module without a name: {dict(mapping)}")
-    try:
-        values = _read(mapping, ModuleSpec, _SIZED)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-    given = set(_SIZED) & set(values)
-    if not given:
-        return ModuleSpec(**values)
-    if len(given) < len(_SIZED):
-        raise ValueError(f"{name}: {' and '.join(_SIZED)} go together")
-    return sized(**values)
+    """A spec from a table's values. UserError says what is wrong."""
+    return Document(mapping).read(SpecTable, _spec)
 
 
-def specs_from_toml(text: str) -> tuple[list[ModuleSpec], list[ModuleSpec]]:
-    """The `[[module]]` and the `[[builtin]]` tables of a TOML file, each as `spec_from` reads it.
+def read_specs(path: Path | str) -> Specs:
+    """The `[[module]]` and the `[[builtin]]` tables of a TOML file. OSError; UserError."""
+    return read_toml(path).read(SpecsTable, _specs)
 
-    ValueError (tomllib's own is one) says what is wrong.
-    """
-    document = tomllib.loads(text)
-    for key in document:
-        if key not in ("module", "builtin"):
-            raise ValueError(f"no table {key!r}: there are [[module]] and [[builtin]]")
-    lists = [document.get(key, []) for key in ("module", "builtin")]
-    if not all(isinstance(tables, list) for tables in lists):
-        raise ValueError("[[module]] and [[builtin]] have two brackets: there can be several")
-    modules, builtin = ([spec_from(_table(table)) for table in tables] for tables in lists)
-    return modules, builtin
+
+def specs_from_toml(content: bytes | str, source: str = "") -> Specs:
+    """As `read_specs`, of a file's content; ``source`` is its name for messages. UserError."""
+    return toml_document(content, source).read(SpecsTable, _specs)
+
+
+def _specs(table: SpecsTable) -> Specs:
+    if not table.module and not table.builtin:
+        raise Mistake("there is neither a [[module]] nor a [[builtin]]")
+    return _each("module", table.module), _each("builtin", table.builtin)
+
+
+def _each(key: str, tables: Iterable[SpecTable]) -> list[ModuleSpec]:
+    specs = []
+    for index, table in enumerate(tables):
+        with within(key, index):
+            specs.append(_spec(table))
+    return specs
+
+
+def _spec(table: SpecTable) -> ModuleSpec:
+    values = given(table)
+    if "parameters" in values:
+        values["parameters"] = tuple(_parameters(values["parameters"]))
+    if "modinfo" in values:
+        values["modinfo"] = tuple(values["modinfo"].items())
+    sizes = {"total_size", "text_size"} & values.keys()
+    if len(sizes) == 1:
+        raise Mistake(f"{table.name}: total_size and text_size go together")
+    return sized(**values) if sizes else ModuleSpec(**values)
+
+
+def _parameters(tables: Mapping[str, str | ParameterTable]) -> Iterator[ParameterSpec]:
+    for name, table in tables.items():
+        with within("parameters", name):
+            values = {"type": table} if isinstance(table, str) else given(table)
+            yield ParameterSpec(name, **values)

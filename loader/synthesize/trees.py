@@ -11,7 +11,7 @@ from loader.packings import compress, named
 from loader.synthesize import depmod
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import SYMBOL_BYTES, ModuleSpec
-from loader.synthesize.spec_file import specs_from_toml
+from loader.synthesize.spec_file import read_specs
 from loader.words import canonical
 
 
@@ -87,7 +87,7 @@ def write_tree(
 
 def demo_specs() -> tuple[list[ModuleSpec], list[ModuleSpec]]:
     """The modules of the demo tree, and what is built into its kernel (demo_tree.toml)."""
-    return specs_from_toml(Path(__file__).with_name("demo_tree.toml").read_text())
+    return read_specs(Path(__file__).with_name("demo_tree.toml"))
 
 
 def demo_tree(root: Path | str, *, compression: str | None = None) -> list[ModuleSpec]:

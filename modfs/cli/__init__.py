@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "replay": "Run a list of requests with times and actors.",
     "inspect": "Show what modules cost, loaded and as duplicates.",
     "mkmod": "Make kernel modules and module trees.",
+    "schema": "Describe a file that people write.",
 }
 
 

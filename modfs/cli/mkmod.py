@@ -18,7 +18,7 @@ from loader.errors import UserError
 from loader.packings import SUFFIXES, compress, named
 from loader.synthesize.builder import build_module, layout_of
 from loader.synthesize.spec import ModuleSpec
-from loader.synthesize.spec_file import spec_from, specs_from_toml
+from loader.synthesize.spec_file import Specs, read_specs, spec_from, specs_from_toml
 from loader.synthesize.trees import demo_specs, write_tree
 from modfs.cli.options import compress_option
 from modfs.cli.statuses import FAILED, MISUSED, complain, ending_with
@@ -94,7 +94,7 @@ def command(
     """Make a kernel module, or a tree of them.
 
     OUTPUT is a module's file if it ends in .ko, .ko.zst, .ko.gz or .ko.xz, and otherwise a folder
-    for a tree (as /lib/modules/RELEASE) with depmod's indexes. SIZE is in bytes, or 16k, or 2M.
+    for a tree (as /lib/modules/RELEASE) with depmod's indexes. SIZE is in bytes, or 16k, or 20MB.
     The options but for the first three describe one module.
 
     \b
@@ -105,7 +105,7 @@ def command(
       modfs mkmod --from modules.toml --compress zst tree
 
     \b
-    modules.toml has a table for each module, with the fields of loader.synthesize.spec.ModuleSpec:
+    modules.toml has a table for each module (modfs schema modules tells of all fields):
       [[module]]
       name = "xfs"
       folder = "kernel/fs/xfs"
@@ -121,8 +121,7 @@ def command(
     if match := _MODULE.fullmatch(output.name):
         if demo or compression:
             raise UserError(f"{output.name} is a module's file; --demo, --compress are a tree's")
-        with ending_with(MISUSED):
-            spec = _one_of(source) if source else spec_from({"name": match["name"], **fields})
+        spec = _one_of(source) if source else spec_from({"name": match["name"], **fields})
         _make_module(output, spec, match["compression"])
         return
     if fields:
@@ -151,14 +150,12 @@ def _make_tree(
     _run_depmod(output)
 
 
-def _read(source: Path) -> tuple[list[ModuleSpec], list[ModuleSpec]]:
+def _read(source: Path) -> Specs:
     """What a file describes. UserError: it cannot be read, or describes nothing."""
     with ending_with(MISUSED):
-        text = sys.stdin.read() if str(source) == "-" else source.read_text()
-    try:
-        return specs_from_toml(text)
-    except ValueError as error:
-        raise UserError(f"{source}: {error}") from None
+        if str(source) == "-":
+            return specs_from_toml(sys.stdin.buffer.read(), "standard input")
+        return read_specs(source)
 
 
 def _one_of(source: Path) -> ModuleSpec:

@@ -40,7 +40,7 @@ def command(**values: Any) -> int:
     for name, text in parsed.own:
         _override(values, name, text)
     engine = EngineOptions.pop(values)
-    engine.release()  # told here, not by the server
+    engine.check()  # told here, not by the server
     return mount(
         engine.live,
         values["mountpoint"],

@@ -65,7 +65,11 @@ class EngineOptions:
         """How init routines behave."""
         from loader.engine.init_routines import InitRoutines
 
-        return InitRoutines.load(self.environment) if self.environment else InitRoutines()
+        if self.environment is None:
+            return InitRoutines()
+        from loader.engine.init_routines_file import read_init_routines
+
+        return read_init_routines(self.environment)
 
     def live(self) -> LiveKernel:
         """An engine on threads. UserError: an option that cannot be followed."""
@@ -75,8 +79,14 @@ class EngineOptions:
             tree = self.tree()
             return LiveKernel(self.config(tree), tree=tree, init_routines=self.init_routines())
 
+    def check(self) -> None:
+        """What can be said before there is an engine. UserError."""
+        self.release()
+        with ending_with(MISUSED):
+            self.init_routines()
+
     def release(self) -> Release:
-        """Which kernel it is; nothing need be read to say so. UserError."""
+        """Which kernel it is. UserError."""
         from loader.release import parse_release
 
         return parse_release(self.kernel, self.without)

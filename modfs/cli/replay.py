@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from loader.calls import FinitModule
+from loader.errors import UserError
 from loader.release import choose_release
 from loader.simulate.replay import replay_virtual
 from loader.simulate.scenario import Scenario, TimedCall
@@ -49,15 +50,15 @@ def command(
     """Run the requests of a scenario and print the stats text that the kernel then shows.
 
     FILE has a JSON object a line: which kernel, which modules, who asks for what when
-    (loader/simulate/scenario.py describes them). Without --live or --mount no real time passes,
+    (modfs schema scenario describes them). Without --live or --mount no real time passes,
     and the same scenario always gives the same text. In real time, how long the steps of a load
     take is the machine's matter, and with --mount the kernel and its init routines are the
     mount's.
     """
     if in_real_time and mount:
-        raise click.UsageError("--live and --mount exclude each other")
+        raise UserError("--live and --mount exclude each other")
     if mount and (kernel or without):
-        raise click.UsageError("with --mount the kernel is the mount's")
+        raise UserError("with --mount the kernel is the mount's")
     with ending_with(MISUSED):
         scenario = _with_kernel(Scenario.read(file), kernel, without)
     text, answers = _replay(scenario, in_real_time, mount)

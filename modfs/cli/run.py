@@ -40,7 +40,7 @@ def command(**values: Any) -> int:
     no command, $SHELL. The exit status is the command's.
     """
     engine = EngineOptions.pop(values)
-    engine.release()  # told here, not by the server
+    engine.check()  # told here, not by the server
     words = values["command_line"] or (os.environ.get("SHELL", "/bin/sh"),)
     with ending_with(NOT_STARTED):
         status = _run(engine, tuple(words), values["mount"], values["stats"])

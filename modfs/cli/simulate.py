@@ -14,9 +14,10 @@ import click
 from loader.config import Config
 from loader.errors import UserError
 from loader.simulate.from_tree import TreeModules, from_tree
-from loader.simulate.machine import Machine
-from loader.simulate.machine_file import parse_size, read_machine
+from loader.simulate.machine import Machine, check_names
+from loader.simulate.machine_file import read_machine
 from loader.simulate.udev import Outcome, boot, config_for
+from loader.words import parse_size
 from modfs.cli.options import (
     FILE,
     compression_option,
@@ -86,7 +87,7 @@ def command(
 ) -> None:
     """Simulate the boot of a machine and print its stats, or a table for several.
 
-    MACHINE is a TOML file; loader/simulate/machine_file.py describes it, and examples/ has some.
+    MACHINE is a TOML file; modfs schema machine describes it, and examples/ has some.
     The table tells how many loads failed, the memory these wasted, the most that was held at one
     moment, how long handling all devices took, and how long all callers together waited in the
     kernel for others' loads. The same seed gives the same result.
@@ -94,16 +95,33 @@ def command(
     with ending_with(MISUSED):
         described = read_machine(machine)
         if module_space is not None:
-            described = replace(described, module_space=parse_size(module_space, "--module-space"))
+            described = replace(described, module_space=_size(module_space))
         configs = _configs(described, kernels or (None,), without, compression)
         runs = list(_runs(described, configs, _processors(cpus, plot), modules))
-        done = list(_simulated(runs, seed))
+        _check(machine, runs)
+    done = list(_simulated(runs, seed))
     if plot:
         plot_wasted(_series(done), plot, f"{machine.stem}: modules loaded more than once")
     _print(done, seed, as_json)
 
 
 # -- what to simulate -----------------------------------------------------------------------------
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except UserError as error:
+        raise UserError(f"--module-space: {error}") from None
+
+
+def _check(file: Path, runs: Sequence[Run]) -> None:
+    """UserError: a machine asks for modules that nobody describes."""
+    try:
+        for run in runs[:1]:  # the others differ in no module
+            check_names(run.machine)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
 
 
 def _processors(cpus: str | None, plot: Path | None) -> Sequence[int | None]:

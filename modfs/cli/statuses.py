@@ -37,10 +37,6 @@ def ending_with(status: int) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(told(error), status=status) from None
-    except UserError:
-        raise
-    except ValueError as error:  # TODO(merge of readers): these will be UserErrors
-        raise UserError(str(error), status=status) from None
 
 
 def told(error: OSError) -> str:

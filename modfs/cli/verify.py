@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loader.config import Config
-from loader.engine.init_routines import InitRoutines
+from loader.engine.init_routines_file import read_init_routines
 from loader.keyring import Keyring
 from loader.release import choose_release
 from modfs.cli.options import (
@@ -101,7 +101,7 @@ def _reports(
     """One replay after the other. UserError: it cannot be done."""
     with ending_with(MISUSED), corpus(files, modules) as found:
         keyring = Keyring.load(*replay.keys) if replay.keys else None
-        init = InitRoutines.load(replay.environment) if replay.environment else None
+        init = read_init_routines(replay.environment) if replay.environment else None
         for path in transcripts:
             transcript = Transcript.load(path)
             config = replay.config(transcript, keyring)

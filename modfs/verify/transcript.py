@@ -1,23 +1,42 @@
 """Transcripts: what a booted kernel answered, step by step (JSON lines).
 
 The first line is a header that describes the kernel; each other line is one step: a system call
-with its result, or a file that was read with its text. See tests/oracle/data/README.md.
+with its result, or a file that was read with its text. `modfs schema transcript` tells of all
+fields.
+
+    {"release": "6.12", "without": [], "compression": "zstd"}
+    {"op": "finit_module", "file": "files/ok_a.ko", "result": "OK"}
+    {"cat": "failed_decompress", "text": "0\\n"}
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import UNSET, Meta
 
 from loader.calls import Call, DeleteModule, FinitModule, InitModule
-
-
-class TranscriptError(ValueError):
-    """Not a transcript; the message says where."""
+from loader.documents import (
+    Count,
+    Document,
+    Flags,
+    Given,
+    Mistake,
+    Positive,
+    Table,
+    about,
+    given,
+    read_json_lines,
+    schema,
+    within,
+)
+from loader.errors import UserError
+from loader.kinds import ERRNOS, Compression, Feature, Kernel
+from loader.words import did_you_mean, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +116,13 @@ class Transcript:
 
     @classmethod
     def load(cls, path: Path) -> Transcript:
-        """Read a transcript. OSError: cannot be read. TranscriptError: not of the format."""
-        lines = path.read_text().splitlines()
-        number = 1  # of the line at hand, for the message
-        try:
-            header = json.loads(lines[0])
-            steps = []
-            for line in lines[1:]:
-                number += 1
-                steps.append(_step(json.loads(line)))
-            number = 1
-            return cls(
-                path,
-                str(header.get("release", "")),
-                tuple(header.get("without", ())),
-                str(header.get("compression", "")),
-                tuple(steps),
-            )
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            problem = f"{path}, line {number}: not a step of a transcript: {error}"
-            raise TranscriptError(problem) from None
+        """Read a transcript. OSError: cannot be read. UserError: not of the format."""
+        lines = read_json_lines(path)
+        kernel, without, compression = _header(lines, path)
+        steps = tuple(line.read(_kind(line), _step) for line in lines)
+        if not steps:
+            raise UserError(f"{path}: there is no step in it")
+        return cls(path, kernel, without, compression, steps)
 
 
 def counted(results: Mapping[str, int]) -> str:
@@ -126,35 +132,149 @@ def counted(results: Mapping[str, int]) -> str:
     return ", ".join(f"{name} x {count}" for name, count in sorted(results.items()))
 
 
-def _step(step: Mapping[str, Any]) -> Step:
-    if "cat" in step:
-        return Cat(step["cat"], step["text"])
-    op = step["op"]
-    if op not in ("finit_module", "init_module", "delete_module"):
-        raise ValueError(f"unknown op {op!r}")
-    deltas = None
-    if "total_mod_size_delta" in step:
-        deltas = (int(step["total_mod_size_delta"]), int(step["total_text_size_delta"]))
-    threads = int(step.get("threads", 0))
-    if not threads and "file" not in step and op == "finit_module" and "fd" not in step:
-        raise ValueError("neither file nor fd")
+# -- the format -----------------------------------------------------------------------------------
+
+
+class Result(str):
+    """What a system call gave."""
+
+    __slots__ = ()
+    wanted: ClassVar[str] = 'OK or an errno such as "EEXIST"'
+    schema: ClassVar[dict[str, Any]] = {"enum": ["OK", *ERRNOS]}
+
+    @classmethod
+    def read(cls, value: object) -> Result:
+        if not isinstance(value, str) or value not in ("OK", *ERRNOS):
+            near = did_you_mean(value, ERRNOS) if isinstance(value, str) else ""
+            raise UserError(f"{cls.wanted} is needed, not {shown(value)}{near}")
+        return cls(value)
+
+
+class Access(str):
+    """How a file is opened."""
+
+    __slots__ = ()
+    wanted: ClassVar[str] = "a flag of open such as O_RDONLY"
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^O_[A-Z]+$"}
+
+    @classmethod
+    def read(cls, value: object) -> Access:
+        is_flag = isinstance(value, str) and value.startswith("O_")
+        if not is_flag or not isinstance(getattr(os, str(value), None), int):
+            raise UserError(f"{cls.wanted} is needed, not {shown(value)}")
+        return cls(str(value))
+
+
+class HeaderTable(Table):
+    """The first line: which kernel was recorded."""
+
+    release: Annotated[Kernel, about("Its release.")]
+    without: Annotated[tuple[Feature, ...], about("Features that were taken away.")] = ()
+    compression: Given[Annotated[Compression, about("What it unpacks itself.")]] = UNSET
+    kernel: Annotated[str, about("For people.")] = ""
+    steps: Annotated[Count, about("For people: how many steps there are.")] = 0
+
+
+_Descriptor = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+_Length = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Growth = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class CallTable(Table):
+    """A system call and its result; with ``threads`` that many at once and all their results."""
+
+    op: Annotated[
+        Literal["finit_module", "init_module", "delete_module"], about("Which system call.")
+    ]
+    file: Annotated[str | None, about("Of finit_module or init_module: files/X, modules/X.")] = None
+    address: Annotated[Literal["unmapped"] | None, about("Of init_module without a file.")] = None
+    fd: Annotated[_Descriptor | None, about("Of finit_module without a file.")] = None
+    len: Annotated[_Length | None, about("Of init_module: bytes; null: all of the file.")] = None
+    name: Annotated[str, about("Of delete_module, as the kernel was given it.")] = ""
+    flags: Annotated[Flags, about("Of finit_module or delete_module.")] = 0
+    params: Annotated[str, about("The module's parameters.")] = ""
+    open: Given[Annotated[Access, about("How the file was opened; else O_RDONLY.")]] = UNSET
+    result: Given[Annotated[Result, about("OK, or the errno's name.")]] = UNSET
+    threads: Annotated[Count, about("How many made the call at once.")] = 0
+    files: Annotated[tuple[str, ...], about("Of threads: they take turns with these.")] = ()
+    results: Given[
+        Annotated[dict[str, Positive], about("Of threads: how often each result came.")]
+    ] = UNSET
+    total_mod_size_delta: Given[Annotated[_Growth, about("Bytes.")]] = UNSET
+    total_text_size_delta: Given[Annotated[_Growth, about("Bytes; goes with the other.")]] = UNSET
+
+
+class CatTable(Table):
+    """A file that was read."""
+
+    cat: Annotated[str, about("A name in /sys/kernel/debug/modules, or an absolute path.")]
+    text: Annotated[str, about("What was in it.")]
+
+
+def transcript_schema() -> dict[str, Any]:
+    """The JSON Schema of a line."""
+    told = "A line of a transcript (JSON lines): the kernel, a system call, or a file."
+    return schema("transcript", told, HeaderTable, CallTable, CatTable)
+
+
+def _kind(line: Document) -> type[CallTable] | type[CatTable]:
+    is_cat = isinstance(line.value, dict) and "cat" in line.value
+    return CatTable if is_cat else CallTable
+
+
+# -- what it means --------------------------------------------------------------------------------
+
+
+def _header(lines: Iterator[Document], path: Path) -> tuple[str, tuple[str, ...], str]:
+    for line in lines:
+        table = line.read(HeaderTable, lambda table: table)
+        return table.release, table.without, given(table).get("compression", "")
+    raise UserError(f"{path}: there is no header in it")
+
+
+def _step(table: CallTable | CatTable) -> Step:
+    if isinstance(table, CatTable):
+        return Cat(table.cat, table.text)
+    values = given(table)
+    if table.threads and not table.files:
+        raise Mistake("threads need files")
+    if table.op == "finit_module" and not table.threads and table.file is None and table.fd is None:
+        raise Mistake("there is neither file nor fd")
+    if table.op == "delete_module" and not table.name:
+        raise Mistake("there is no name")
     return CallStep(
-        op=op,
-        file=step.get("file"),
-        results=dict(step["results"]) if threads else {step["result"]: 1},
-        flags=int(step.get("flags", 0)),
-        params=step.get("params", ""),
-        access=_access(step.get("open", "O_RDONLY")),
-        fd=step.get("fd"),
-        length=step.get("len"),
-        name=step.get("name", ""),
-        threads=threads,
-        files=tuple(step.get("files", ())),
-        deltas=deltas,
+        op=table.op,
+        file=table.file,
+        results=_results(table),
+        flags=table.flags,
+        params=table.params,
+        access=values.get("open", "O_RDONLY"),
+        fd=table.fd,
+        length=table.len,
+        name=table.name,
+        threads=table.threads,
+        files=table.files,
+        deltas=_deltas(values),
     )
 
 
-def _access(name: str) -> str:
-    if not name.startswith("O_") or not isinstance(getattr(os, name, None), int):
-        raise ValueError(f"no way to open a file: {name!r}")
-    return name
+def _results(table: CallTable) -> dict[str, int]:
+    wanted = "results" if table.threads else "result"
+    found = given(table).get(wanted)
+    if not found:
+        raise Mistake(f"there is no {wanted}")
+    if not isinstance(found, dict):
+        return {found: 1}
+    for name in found:
+        with within(wanted):
+            Result.read(name)
+    return found
+
+
+def _deltas(values: Mapping[str, Any]) -> tuple[int, int] | None:
+    found = [values.get(f"total_{kind}_size_delta") for kind in ("mod", "text")]
+    if found == [None, None]:
+        return None
+    if None in found:
+        raise Mistake("total_mod_size_delta and total_text_size_delta go together")
+    return found[0], found[1]  # type: ignore[return-value]

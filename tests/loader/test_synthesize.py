@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from loader.calls import FinitModule
 from loader.config import EM_AARCH64, EM_X86_64, BuiltFor, Config
 from loader.engine.threads import LiveKernel
-from loader.errors import LoadError
+from loader.errors import LoadError, UserError
 from loader.image.compression import decompress
 from loader.image.layout import Layout
 from loader.image.module_image import read_image
@@ -30,7 +30,7 @@ from loader.release import release as named
 from loader.synthesize.builder import build_module, layout_of
 from loader.synthesize.sized import sized
 from loader.synthesize.spec import MODULE_LAYOUT_CRC, VERMAGIC, ModuleSpec, ParameterSpec
-from loader.synthesize.spec_file import parse_size, spec_from, specs_from_toml
+from loader.synthesize.spec_file import spec_from, specs_from_toml
 from loader.synthesize.trees import demo_specs, demo_tree, linked, write_tree
 from loader.tree.tree import Tree
 from loader.words import module_name
@@ -486,19 +486,23 @@ def test_toml() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({}, "a module without a name"),
-        ({"name": "x", "tect": 1}, "x: no field 'tect'; is text meant?"),
-        ({"name": "x", "text": "big"}, "x: text: 'big' is no size"),
-        ({"name": "x", "text": True}, "x: text: True is no size"),
-        ({"name": "x", "intree": "yes"}, "x: intree: 'yes' is neither true nor false"),
-        ({"name": "x", "exports": [1]}, "x: exports: 1 is no text"),
-        ({"name": "x", "parameters": ["n"]}, "is no table"),
-        ({"name": "x", "parameters": {"n": 3}}, "is no table"),
+        ({}, "name is missing"),
+        ({"name": "x", "tect": 1}, "tect: is not known; did you mean text?"),
+        ({"name": "x", "text": "big"}, "text: a size such as .* is needed, not 'big'"),
+        ({"name": "x", "text": True}, "text: a size such as .* is needed, not true"),
+        ({"name": "x", "intree": "yes"}, "intree: true or false is needed, not 'yes'"),
+        ({"name": "x", "exports": [1]}, "exports: a text or a list of texts is needed, not 1"),
+        ({"name": "x", "parameters": ["n"]}, "parameters: a table .* is needed, not a list"),
+        ({"name": "x", "parameters": {"n": 3}}, "parameters.n: a text or a table .*, not 3"),
         (
             {"name": "x", "parameters": {"n": {"typ": "int"}}},
-            "x: parameters: n: no field 'typ'; is type meant?",
+            "parameters.n.typ: is not known; did you mean type?",
         ),
-        ({"name": "x", "parameters": {"n": {"max": "a"}}}, "x: parameters: n: max: 'a' is no size"),
+        (
+            {"name": "x", "parameters": {"n": {"max": "a"}}},
+            "parameters.n.max: a whole number from 0 .*, not 'a'",
+        ),
+        ({"name": "x", "parameters": {"n": "float"}}, "parameters.n: .* no type 'float'"),
         ({"name": "x", "total_size": 8192}, "x: total_size and text_size go together"),
     ],
 )
@@ -508,19 +512,21 @@ def test_wrong_tables(table: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[module]\nname = 'x'", "[[modul]]", "module = 3", "=", "[[module]]"]
+    ("text", "message"),
+    [
+        ("[module]\nname = 'x'", r"a.toml, line 1: module: a list .*\[\[module\]\]"),
+        ("#\n[[modul]]", "a.toml, line 2: modul: is not known; did you mean module?"),
+        ("module = 3", "a.toml, line 1: module: a list .* is needed, not 3"),
+        ("\n=", "a.toml, line 2: not TOML: "),
+        ("\n[[module]]", r"a.toml, line 2: module\[0\]: name is missing"),
+        ("[[module]]\nname = 'x'\ntext = -1", r"line 3: module\[0\].text: a size .*from 0"),
+        ("[[module]]\nname = 'x'\nfolder = '/'", r"line 1: module\[0\]: x: folder '/' leaves"),
+        ("# nothing", r"neither a \[\[module\]\] nor"),
+    ],
 )
-def test_wrong_files(text: str) -> None:
-    with pytest.raises(ValueError):
-        specs_from_toml(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("4096", 4096), ("16k", 16384), ("2M", 2 << 20), ("1 GiB", 1 << 30), ("0x4c0", 0x4C0), (7, 7)],
-)
-def test_sizes(text: str | int, size: int) -> None:
-    assert parse_size(text) == size
+def test_wrong_files(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("n?", r"n\?")):
+        specs_from_toml(text, "a.toml")
 
 
 def test_demo_specs_are_like_debians() -> None:

@@ -97,9 +97,14 @@ def test_another_release_differs(environment: dict[str, str]) -> None:
     ("content", "said"),
     [
         ("", "line 1"),
-        ("{}\n{}\n", "line 2"),
+        ("{}\n{}\n", "line 1: release is missing"),
+        ('{"release": "6.12"}\n{}\n', "line 2: op is missing"),
+        ('{"release": "6.12"}\n', "there is no step in it"),
         ('{"release": "6.12"}\nnonsense\n', "line 2"),
-        ('{"release": "6.12"}\n{"op": "reboot", "result": "OK"}\n', "unknown op 'reboot'"),
+        (
+            '{"release": "6.12"}\n{"op": "reboot", "result": "OK"}\n',
+            "line 2: op: one of delete_module, finit_module, init_module is needed, not 'reboot'",
+        ),
         ('{"release": "5.1"}\n', "6.4 is the first"),
         (
             '{"release": "6.12"}\n{"op": "finit_module", "file": "files/x", "result": "OK"}',

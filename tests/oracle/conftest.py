@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from loader.engine.init_routines import InitRoutines
+from loader.engine.init_routines_file import read_init_routines
 from loader.keyring import Keyring
 from modfs.verify.corpus import Corpus, corpus
 
@@ -22,7 +23,7 @@ def recorded() -> Iterator[Corpus]:
 
 @pytest.fixture(scope="session")
 def init_routines() -> InitRoutines:
-    return InitRoutines.load(DATA / "environment.json")
+    return read_init_routines(DATA / "environment.json")
 
 
 @pytest.fixture(scope="session")

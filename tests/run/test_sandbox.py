@@ -64,7 +64,10 @@ def test_signals_for_modfs_run_reach_the_command(
 def test_mistakes_are_one_line(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("[]")
     for words, said in (
-        (["--environment", str(tmp_path / "broken.json"), "--", "true"], "not a description"),
+        (
+            ["--environment", str(tmp_path / "broken.json"), "--", "true"],
+            "broken.json, line 1: a table",
+        ),
         (["--kernel", "5.1", "--", "true"], "6.4 is the first"),
         (["--", "modfs", "run", "--", "true"], "no modfs run in a modfs run"),
     ):

@@ -221,3 +221,65 @@ def test_replay_through_a_mount(modfs: Modfs, mounted: Callable[..., Path], tmp_
     done = modfs("replay", "--mount", mount, "three.jsonl")
     assert done.stdout == (mount / "stats").read_text()
     assert "Mods failed on becoming\t1\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"at":"soon","load":"x"}', "at: a time such as"),
+        ('{"at":-1,"load":"x"}', "at: a time such as"),
+        ('{"at":1e400,"load":"x"}', "at: a number is needed, not inf"),
+        ('{"at":0,"load":"x","flags":"4"}', "flags: a whole number"),
+        ('{"at":0,"load":"x","flags":-1}', "flags: a whole number from 0"),
+        ('{"at":0,"load":"x","params":5}', "params: a text is needed, not 5"),
+        ('{"at":0,"load":"x","actor":["x"]}', "actor: a text is needed, not a list"),
+        ('{"at":0,"load":"x\\u0000"}', "load: a text cannot have a null character"),
+        ('{"at":0,"load":"x","times":1e9}', "times: a whole number from 1"),
+        ('{"at":0,"load":"x","load":"y"}', "load: is there twice"),
+        ('{"load":"x"}', "at is missing"),
+        ('{"steps":[1]}', "steps: a table or object"),
+        ('{"steps":{"raed":1}}', "did you mean read?"),
+        ('{"module":"x","size":"20 kX"}', "size: a size such as"),
+        ('{"module":"x","size":"3 GB"}', "size: at most"),
+        ('{"module":"x","init":"1 day"}', "init: a time"),
+        ('{"without":["early_check"]}', "without[0]: no feature 'early_check'"),
+        ('{"kernel":6.4}', "kernel: a kernel release such as"),
+        ("\udc80", "not UTF-8"),
+    ],
+)
+def test_a_wrong_scenario_is_told_in_one_line(
+    modfs: Modfs, tmp_path: Path, line: str, reason: str
+) -> None:
+    content = f'{{"kernel": "6.4"}}\n{line}\n{{"at": 0, "load": "x.ko"}}\n'
+    (tmp_path / "s.jsonl").write_bytes(content.encode("utf-8", "surrogateescape"))
+    done = modfs("replay", "s.jsonl")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "s.jsonl, line 2: " in done.stderr and reason in done.stderr
+
+
+def test_a_scenario_without_requests(modfs: Modfs, tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text('{"kernel": "6.4"}\n')
+    done = modfs("replay", "s.jsonl")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "s.jsonl: there is no request in it" in done.stderr
+
+
+def test_a_scenario_spells_modules_as_people_do(modfs: Modfs, tmp_path: Path) -> None:
+    """insmod and rmmod take - for _; so does a scenario, with units as everywhere."""
+    lines = (
+        {"module": "crc32c-intel", "size": "20 MB", "init": "1 ms"},
+        {"at": 0, "load": "crc32c_intel"},
+        {"at": "2 ms", "load": "crc32c-intel"},
+        {"at": "0.5 s", "unload": "crc32c-intel"},
+    )
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = modfs("replay", "-v", "s.jsonl")
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == ["ok", "EEXIST", "ok"]
+    assert "Invalid becoming bytes" not in done.stdout and "\t20000000\n" in done.stdout
+
+
+def test_a_machine_that_asks_for_what_it_does_not_describe(modfs: Modfs, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(MACHINE.replace('["one"]', '["on"]'))
+    done = modfs("simulate", "m.toml")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "m.toml: " in done.stderr and "did you mean one?" in done.stderr

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from loader.config import EM_X86_64, PAGE_SIZE, Config
+from loader.errors import UserError
 from loader.image.layout import Layout
 from loader.packings import read_module
 from loader.release import release
 from loader.simulate.from_tree import TreeModules, from_tree
-from loader.simulate.machine import Machine, MachineError, check_names
+from loader.simulate.machine import Machine, check_names
 from loader.simulate.machine_file import machine_from, read_machine
 from loader.synthesize.trees import demo_tree
 
@@ -93,28 +94,31 @@ def test_dependencies_come_first() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (("processors = 4", ""), "processors is missing"),
-        (("processors = 4", "processors = 0"), "must be 1 or more"),
-        (("processors", "procesors"), "did you mean processors"),
-        (('"20 kB"', '"20 kX"'), "modules.one.size: a size"),
-        (('"20 kB"', "true"), "modules.one.size: a size"),
-        (('"20 kB"', "0"), "above 0"),
-        (('size = "20 kB"', "text = 1"), "size is needed"),
-        (('size = "20 kB"', "size = 1\nmemory = 1\ntext = 8192"), "more than memory"),
+        (("processors = 4", ""), "line 1: processors is missing: a whole number"),
+        (("processors = 4", "processors = 0"), "line 2: processors: a whole number from 1"),
+        (("processors", "procesors"), "line 2: procesors: is not known; did you mean processors"),
+        (('"20 kB"', '"20 kX"'), "line 4: modules.one.size: a size"),
+        (('"20 kB"', "true"), "line 4: modules.one.size: a size"),
+        (('"20 kB"', "0"), "line 4: modules.one.size: a size above 0"),
+        (('size = "20 kB"', "text = 1"), "line 3: modules.one: size is missing: a size"),
+        (('size = "20 kB"', "size = 1\nmemory = 1\ntext = 8192"), "line 3: .* more than memory"),
         (('["one"]', '["on"]'), "did you mean one"),
-        (('["one"]', '"one"'), "a list of texts"),
-        (('modules = ["one"]', ""), "needed are modules"),
-        (('"processors"', '"cores"'), "a whole number"),
-        (("[[coldplug]]", '[userspace]\nlooks_for = "x"\n[[coldplug]]'), "is none of live"),
-        (("[[coldplug]]", '[costs]\nread = "0 MB/s"\n[[coldplug]]'), "must be above 0"),
-        (("[[coldplug]]\n[[coldplug.devices]]", "[coldplug]"), "a list of tables is needed"),
+        (('["one"]', '"one"'), r"line 8: coldplug\[0\].devices\[0\].modules: a list"),
+        (('modules = ["one"]', ""), r"line 6: coldplug\[0\].devices\[0\]: modules is missing"),
+        (('"processors"', '"cores"'), r"line 7: .*: a whole number .* or one of processors"),
+        (
+            ("[[coldplug]]", '[userspace]\nlooks_for = "x"\n[[coldplug]]'),
+            "line 6: .* live, nothing",
+        ),
+        (("[[coldplug]]", '[costs]\nread = "0 MB/s"\n[[coldplug]]'), "costs.read: a rate above 0"),
+        (("[[coldplug]]\n[[coldplug.devices]]", "[coldplug]"), r"\[\[coldplug\]\]"),
         (('size = "20 kB"', 'size = 1\ndepends = ["one"]'), "depends on itself"),
     ],
 )
 def test_mistakes_are_told(change: tuple[str, str], reason: str, tmp_path: Path) -> None:
     file = tmp_path / "machine.toml"
     file.write_text(LEAST.replace(*change, 1))
-    with pytest.raises(MachineError, match=reason):
+    with pytest.raises(UserError, match=reason):
         check_names(read_machine(file))
 
 
@@ -167,5 +171,5 @@ def test_a_trees_modules_are_laid_out_as_each_kernel_does(
 def test_a_tree_without_the_module(tmp_path: Path) -> None:
     demo_tree(tmp_path / "6.12.1")
     text = LEAST.replace('["one"]', '["two"]')
-    with pytest.raises(MachineError, match="no module 'two'"):
+    with pytest.raises(UserError, match="no module 'two'"):
         from_tree(machine_from(tomllib.loads(text)), TreeModules(tmp_path / "6.12.1"), Config())

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from loader.calls import FinitModule
+from loader.errors import UserError
 from loader.simulate.replay import replay_virtual
-from loader.simulate.scenario import Scenario, ScenarioError, parse_scenario
+from loader.simulate.scenario import Scenario, parse_scenario
 from modfs.replay import replay_live
 from modfs.texts import stats
 
@@ -111,15 +112,18 @@ def test_on_threads() -> None:
     ("line", "reason"),
     [
         ('{"at": 0.0, "actor": "a"}', "loads or unloads"),
-        ('{"at": 0.0, "actor": "a", "load": "x", "lod": 1}', "'lod' is not known"),
+        (
+            '{"at": 0.0, "actor": "a", "load": "x", "lod": 1}',
+            "lod: is not known; did you mean load",
+        ),
         ('{"module": "x", "size": 100}', "100"),
         ('{"kernel": "5.10"}', "5.10"),
-        ('{"steps": {"sleep": 1}}', "'sleep' is not known"),
+        ('{"steps": {"sleep": 1}}', "steps.sleep: is not known; known are read, "),
         ("[1]", "object"),
-        ("nonsense", "Expecting value"),
+        ("nonsense", "not JSON: Expecting value"),
     ],
 )
 def test_a_wrong_line_is_told(line: str, reason: str) -> None:
-    with pytest.raises(ScenarioError, match=reason) as caught:
+    with pytest.raises(UserError, match=reason) as caught:
         parse_scenario(["", line], Path())
     assert str(caught.value).startswith("line 2: ")
