@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import io
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import modfs as package
 from loader.synthesize.trees import demo_tree
 from modfs import cli
 from modfs.cli import VERBS, _arguments
+from modfs.cli.progress import Progress
 from modfs.cli.statuses import STATUSES
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -205,6 +207,30 @@ def test_a_programs_kernel(
     command = ["modfs", "run", *words, "--stats", "stats", "--", "sh", "-c", twice]
     subprocess.run(command, cwd=folder, env=environment, check=True)
     assert (folder / "stats").read_text().splitlines()[-1].split() == ["crc16", "1", reason]
+
+
+class Terminal(io.StringIO):
+    """What is shown on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("screen", "patience", "shown"),
+    [(Terminal(), 0, True), (Terminal(), 3600, False), (io.StringIO(), 0, False)],
+)
+def test_progress_is_for_those_who_wait_at_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, screen: io.StringIO, patience: int, shown: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr("modfs.cli.progress._PATIENCE", patience)
+    with Progress("Reading", 200) as progress:
+        progress.reached(50)
+        assert ("Reading" in screen.getvalue() and " 25%" in screen.getvalue()) == shown
+        progress.reached(200)
+    assert ("100%" in screen.getvalue()) == shown
+    assert shown or not screen.getvalue()
 
 
 def test_mistakes_in_modfs_are_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
