@@ -200,6 +200,17 @@ def _name_and_value(text: str, start: int, end: int) -> tuple[str, str | None]:
     return text[start:equals], text[value + value_quoted : end]
 
 
+class _Lines(deque[str]):
+    """The newest lines that a module logs, no more and no longer ones than the log keeps."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(maxlen=LINES)
+        self._module = module
+
+    def say(self, text: str) -> None:
+        self.append(f"{self._module}: {text}"[:LINE_MAX])
+
+
 def parse_args(module: str, text: str, parameters: Mapping[str, Parameter]) -> Parsed:
     """Set ``parameters`` (by canonical name) from ``text`` as parse_args does for ``module``.
 
@@ -208,29 +219,25 @@ def parse_args(module: str, text: str, parameters: Mapping[str, Parameter]) -> P
     ``--`` is not for the module. No more is kept of the lines than the log keeps.
     """
     values: dict[str, str] = {}
-    log: deque[str] = deque(maxlen=LINES)
+    log = _Lines(module)
     number = 0
-
-    def say(line: str) -> None:
-        log.append(line[:LINE_MAX])
-
     for name, value, end in arguments(text):
         if value is None and name == "--":
             if not number:
                 rest = text[end:].lstrip(_BLANKS)
-                say(f"{module}: parameters '{rest}' after `--' ignored")
+                log.say(f"parameters '{rest}' after `--' ignored")
             break
         parameter = parameters.get(canonical(name))
         if parameter is None:
             if name not in ("async_probe", "dyndbg"):
-                say(f"{module}: unknown parameter '{name}' ignored")
+                log.say(f"unknown parameter '{name}' ignored")
             continue
         try:
             values[parameter.name] = set_parameter(parameter, value)
         except _Invalid as invalid:
             number = invalid.errno
             if invalid.log:
-                say(invalid.log.format(name=parameter.name))
+                log.append(invalid.log.format(name=parameter.name)[:LINE_MAX])
             what = "too large" if number == errno.ENOSPC else "invalid"
-            say(f"{module}: `{value or ''}' {what} for parameter `{name}'")
+            log.say(f"`{value or ''}' {what} for parameter `{name}'")
     return Parsed(values, number, tuple(log))

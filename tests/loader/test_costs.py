@@ -27,7 +27,7 @@ from loader.release import release
 from tests.loader import odd_files
 from tests.loader.odd_files import KINDS
 
-SIZES = {"sections": 500, "relocations": 600, "parameters": 300}
+SIZES = {"sections": 500, "relocations": 600, "parameters": 20}
 
 
 class Watched(bytes):
@@ -77,7 +77,7 @@ def peak(data: bytes) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cost", [touched, peak])
 def test_costs_go_with_the_length(kind: str, cost: Callable[[bytes], int]) -> None:
-    n = SIZES.get(kind, 3000)
+    n = SIZES.get(kind, 2000)
     short, long = KINDS[kind](n), KINDS[kind](2 * n)
     cost(short)  # what is made once for all files
     assert cost(long) / cost(short) < 1.25 * len(long) / len(short)
@@ -85,7 +85,7 @@ def test_costs_go_with_the_length(kind: str, cost: Callable[[bytes], int]) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_for_a_byte_of_the_file(kind: str) -> None:
-    data = KINDS[kind](10 * SIZES.get(kind, 3000))
+    data = KINDS[kind](5 * SIZES.get(kind, 2000))
     assert peak(data) < 3 * len(data) + (16 << 20)
 
 
