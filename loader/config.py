@@ -9,6 +9,7 @@ from loader import packings
 from loader.keyring import Keyring
 from loader.release import Release, release
 
+MODULE_NAME_LEN = 56  # bytes, with the NUL (include/linux/moduleparam.h)
 PAGE_SIZE = 4096  # bytes; x86-64, and arm64 as distributions build it
 EM_X86_64 = 62
 EM_AARCH64 = 183

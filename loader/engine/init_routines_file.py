@@ -13,10 +13,10 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET
 
-from loader.documents import Count, Given, Table, about, by_name, given, read_json, schema
+from loader.documents.document import Count, Given, Table, about, by_name, given, read_json, schema
+from loader.documents.kinds import ERRNOS, ModuleName, Seconds
 from loader.engine.init_routines import InitRoutine, InitRoutines
 from loader.errors import UserError
-from loader.kinds import ERRNOS, ModuleName, Seconds
 from loader.words import canonical, did_you_mean, shown
 
 _LEAST = -4095  # -MAX_ERRNO (include/linux/err.h)

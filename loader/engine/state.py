@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from loader.config import PAGE_SIZE, Config
+from loader.config import MODULE_NAME_LEN, PAGE_SIZE, Config
 from loader.engine.log import KernelLog
 from loader.engine.module import COMING, GOING, LIVE, UNFORMED, InitResult, Module
 from loader.engine.params import parse_args
@@ -22,7 +22,6 @@ from loader.engine.stats import Counters, Duplicate, LoadedModule, Snapshot
 from loader.engine.symbols import Symbols
 from loader.engine.taints import Taints, UnloadedTaints
 from loader.errors import Failure, LoadError
-from loader.image.elf_format import MODULE_NAME_LEN
 from loader.image.module_image import ModuleImage
 
 # enum fail_dup_mod_reason, as the bits of dup_fail_mask

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from operator import add
 from typing import NamedTuple
 
+from loader.config import MODULE_NAME_LEN
 from loader.errors import Failure
 from loader.image.elf_format import (
     EHDR,
     ET_REL,
-    MODULE_NAME_LEN,
     MODULE_NAME_OFFSET,
     SHDR,
     SHF_ALLOC,

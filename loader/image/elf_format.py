@@ -30,4 +30,3 @@ STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION = 0, 1, 2, 3
 # struct module, as far as loaders and tools look into the section that holds it
 THIS_MODULE = ".gnu.linkonce.this_module"
 MODULE_NAME_OFFSET = 24  # bytes: after the state and the list head
-MODULE_NAME_LEN = 56  # bytes, with the NUL

@@ -32,7 +32,7 @@ import msgspec
 from msgspec import UNSET
 
 from loader.config import PAGE_SIZE
-from loader.documents import (
+from loader.documents.document import (
     Count,
     Document,
     Given,
@@ -45,8 +45,7 @@ from loader.documents import (
     read_toml,
     schema,
 )
-from loader.image.layout import Layout, page_align
-from loader.kinds import (
+from loader.documents.kinds import (
     Compression,
     Feature,
     FileSize,
@@ -57,6 +56,7 @@ from loader.kinds import (
     Seconds,
     Size,
 )
+from loader.image.layout import Layout, page_align
 from loader.simulate.costs import FRACTION, GUEST, RATE, SECONDS, SERVER, Costs
 from loader.simulate.machine import Coldplug, DescribedModule, Devices, Machine, Storage, Userspace
 

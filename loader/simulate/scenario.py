@@ -25,7 +25,7 @@ from msgspec import UNSET
 
 from loader.calls import DeleteModule, FinitModule
 from loader.config import PAGE_SIZE, Config
-from loader.documents import (
+from loader.documents.document import (
     Document,
     Flags,
     Given,
@@ -38,10 +38,10 @@ from loader.documents import (
     read_json_lines,
     schema,
 )
+from loader.documents.kinds import Compression, Feature, FileSize, Kernel, ModuleName, Seconds
 from loader.engine import sequence
 from loader.engine.init_routines import InitRoutine, InitRoutines
 from loader.errors import UserError
-from loader.kinds import Compression, Feature, FileSize, Kernel, ModuleName, Seconds
 from loader.release import release
 from loader.synthesize.builder import build_module
 from loader.synthesize.sized import sized

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
 
+from loader.config import MODULE_NAME_LEN
 from loader.errors import UserError
-from loader.image.elf_format import MODULE_NAME_LEN
 from loader.synthesize.arch import ARCHITECTURES, LEAST_STRUCT_MODULE
 from loader.words import canonical
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET
 
-from loader.documents import (
+from loader.documents.document import (
     Count,
     Document,
     Given,
@@ -33,8 +33,8 @@ from loader.documents import (
     toml_document,
     within,
 )
+from loader.documents.kinds import FileSize
 from loader.errors import UserError
-from loader.kinds import FileSize
 from loader.synthesize.sized import sized
 from loader.synthesize.spec import ModuleSpec, ParameterSpec
 from loader.words import shown

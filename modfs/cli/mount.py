@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from modfs.cli.options import NAMES, EngineOptions, engine_options
+from modfs.cli.statuses import FAILED, ending_with
 from modfs.mount.background import mount
 from modfs.mount.options import MountOptions
 
@@ -41,14 +42,15 @@ def command(**values: Any) -> int:
         _override(values, name, text)
     engine = EngineOptions.pop(values)
     engine.check()  # told here, not by the server
-    return mount(
-        engine.live,
-        values["mountpoint"],
-        parsed,
-        foreground=values["foreground"],
-        log_file=values["log"],
-        verbose=values["verbose"],
-    )
+    with ending_with(FAILED):
+        return mount(
+            engine.live,
+            values["mountpoint"],
+            parsed,
+            foreground=values["foreground"],
+            log_file=values["log"],
+            verbose=values["verbose"],
+        )
 
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 import click
 
 from loader.calls import FinitModule
+from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from loader.release import choose_release
+from loader.simulate.real_time import replay_in_real_time
 from loader.simulate.replay import replay_virtual
 from loader.simulate.scenario import Scenario, TimedCall
 from modfs.cli.options import FILE, FOLDER, kernel_option, without_option
 from modfs.cli.statuses import MISUSED, ending_with
-from modfs.replay import replay_live, replay_mount
+from modfs.control.remote import RemoteKernel
 from modfs.texts import stats
 
 _EXAMPLE = """
@@ -77,9 +79,16 @@ def _with_kernel(scenario: Scenario, kernel: str | None, without: tuple[str, ...
 def _replay(
     scenario: Scenario, in_real_time: bool, mount: Path | None
 ) -> tuple[str, list[tuple[TimedCall, int]]]:
+    """The stats text at the end, and the answers."""
     if mount:
-        return replay_mount(scenario, mount)
-    snapshot, answers = (replay_live if in_real_time else replay_virtual)(scenario)
+        remote = RemoteKernel(mount)
+        answers = replay_in_real_time(scenario, remote)
+        return remote.stats(), answers
+    if in_real_time:
+        live = LiveKernel(scenario.config, init_routines=scenario.init_routines)
+        answers = replay_in_real_time(scenario, live)
+        return stats(live.statistics()), answers
+    snapshot, answers = replay_virtual(scenario)
     return stats(snapshot), answers
 
 

@@ -32,11 +32,13 @@ STATUSES: tuple[tuple[int, str], ...] = (
 
 @contextmanager
 def ending_with(status: int) -> Iterator[None]:
-    """What the system refuses in this block ends the command with ``status``, not with FAILED."""
+    """What goes wrong in this block ends the command with ``status``."""
     try:
         yield
     except OSError as error:
         raise UserError(told(error), status=status) from None
+    except UserError as error:
+        raise UserError(str(error), status=status) from None
 
 
 def told(error: OSError) -> str:

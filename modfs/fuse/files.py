@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+INSTALL_FUSE = "install it with: apt-get install fuse"
+
 
 @dataclass(frozen=True, slots=True)
 class Attributes:

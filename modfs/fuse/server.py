@@ -19,26 +19,26 @@ from collections.abc import Callable, Iterable
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
-from modfs.fuse.files import FileSystem
+from loader.errors import UserError
+from modfs.fuse.files import INSTALL_FUSE, FileSystem
 from modfs.fuse.python_states import KeptStates
 
 log = logging.getLogger("modfs.fuse")
 
 
-class LibfuseMissing(Exception):
-    """libfuse 2 is not installed."""
+_MISSING = f"libfuse 2 is missing: {INSTALL_FUSE}"
 
 
 def load_fusepy() -> Any:
-    """The module fusepy. LibfuseMissing: it cannot be used here."""
+    """The module fusepy. UserError: it cannot be used here."""
     # Left to itself it looks for the library by running ldconfig, which takes longer than a mount.
     os.environ.setdefault("FUSE_LIBRARY_PATH", "libfuse.so.2")
     try:
         import fuse
     except OSError:
-        raise LibfuseMissing from None
+        raise UserError(_MISSING) from None
     if not hasattr(fuse, "FUSE"):
-        raise LibfuseMissing  # the package fuse-python has the same name
+        raise UserError(_MISSING)  # the package fuse-python has the same name
     return fuse
 
 
@@ -77,7 +77,7 @@ class Server:
     """One mounted file system. ``run`` serves it until it is unmounted or ``exit`` is called."""
 
     def __init__(self, mountpoint: str, options: Iterable[str]) -> None:
-        """``options`` as after mount's -o. LibfuseMissing: it cannot be mounted here."""
+        """``options`` as after mount's -o. UserError: it cannot be mounted here."""
         self._mountpoint = mountpoint
         self._options = ",".join(options)
         self._fuse = load_fusepy()

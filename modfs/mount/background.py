@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loader.errors import UserError
 from modfs.mount.mountinfo import FS_TYPE, SERVER, is_dead, mounted_type, umount_lazily
-from modfs.mount.options import MountError, MountOptions
+from modfs.mount.options import MountOptions
 from modfs.mount.serve import serve
 from modfs.mount.stderr import CapturedStderr, reason
 
@@ -26,23 +27,23 @@ _READY = b"\0mounted"
 
 
 def _prepare(mountpoint: str, options: MountOptions) -> None:
-    """Everything that can be said before libfuse is asked. MountError."""
+    """Everything that can be said before libfuse is asked. UserError."""
     if mounted_type(mountpoint) == FS_TYPE:
         if not is_dead(mountpoint):
-            raise MountError(f"{mountpoint}: modfs is already mounted here")
+            raise UserError(f"{mountpoint}: modfs is already mounted here")
         umount_lazily(mountpoint)
     try:
         names = os.listdir(mountpoint)
     except FileNotFoundError:
-        raise MountError(f"{mountpoint}: no such directory; make it with mkdir") from None
+        raise UserError(f"{mountpoint}: no such directory; make it with mkdir") from None
     except NotADirectoryError:
-        raise MountError(f"{mountpoint}: not a directory") from None
+        raise UserError(f"{mountpoint}: not a directory") from None
     except OSError as error:
-        raise MountError(f"{mountpoint}: {error.strerror}") from None
+        raise UserError(f"{mountpoint}: {error.strerror}") from None
     if names and "nonempty" not in options.fuse:
-        raise MountError(f"{mountpoint}: not empty; choose an empty directory, or -o nonempty")
+        raise UserError(f"{mountpoint}: not empty; choose an empty directory, or -o nonempty")
     if not os.path.exists("/dev/fuse"):
-        raise MountError("/dev/fuse is missing: the kernel has no FUSE; try modprobe fuse")
+        raise UserError("/dev/fuse is missing: the kernel has no FUSE; try modprobe fuse")
 
 
 # -- in the foreground and in the background ------------------------------------------------------
@@ -59,7 +60,7 @@ def mount(
 ) -> int:
     """Mount; returns the exit status of the server, or 0 once a background mount answers.
 
-    ``make`` builds the engine in the process that will serve it. MountError.
+    ``make`` builds the engine in the process that will serve it. UserError.
     """
     mountpoint = os.path.realpath(mountpoint)
     _prepare(mountpoint, options)
@@ -76,7 +77,7 @@ def mount(
     while not said.endswith(_READY) and (more := os.read(read_end, 4096)):
         said += more
     if not said.endswith(_READY):
-        raise MountError(said.decode(errors="replace") or f"{mountpoint}: the server ended early")
+        raise UserError(said.decode(errors="replace") or f"{mountpoint}: the server ended early")
     _check(mountpoint)
     return 0
 
@@ -104,7 +105,7 @@ def _background(
             os.close(status)
 
         code = _serve_logged(make, mountpoint, options, log_file, verbose, ready)
-    except MountError as error:
+    except UserError as error:
         os.write(status, str(error).encode())
     except BaseException as error:
         log.exception("the server failed")
@@ -121,7 +122,7 @@ def _serve_logged(
     verbose: bool,
     ready: Callable[[], None],
 ) -> int:
-    """Serve with the log set up; what libfuse says while it mounts becomes a MountError."""
+    """Serve with the log set up; what libfuse says while it mounts becomes a UserError."""
     _set_up_log(log_file, verbose)
     live = make()
     if verbose:
@@ -138,7 +139,7 @@ def _serve_logged(
         status = serve(live, mountpoint, options, ready_and_heard)
     log.info("unmounted %s", mountpoint)
     if not mounted.is_set():
-        raise MountError(f"{mountpoint}: {reason(said.text)}")
+        raise UserError(f"{mountpoint}: {reason(said.text)}")
     return status
 
 
@@ -147,7 +148,7 @@ def _check(mountpoint: str) -> None:
     try:
         Path(mountpoint, SERVER).read_bytes()
     except OSError as error:
-        raise MountError(f"{mountpoint}: mounted, but does not answer: {error.strerror}") from None
+        raise UserError(f"{mountpoint}: mounted, but does not answer: {error.strerror}") from None
 
 
 def _set_up_log(log_file: str | None, verbose: bool) -> None:
@@ -159,7 +160,7 @@ def _set_up_log(log_file: str | None, verbose: bool) -> None:
     try:
         logging.basicConfig(filename=log_file, format=form, level=min(level, logging.INFO))
     except OSError as error:
-        raise MountError(f"{log_file}: {error.strerror}") from None
+        raise UserError(f"{log_file}: {error.strerror}") from None
 
 
 def _forward_kernel_log() -> Callable[[str], None]:

@@ -9,11 +9,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from modfs.mount.options import MountError
+from loader.errors import UserError
+from modfs.fuse.files import INSTALL_FUSE
 
 FS_TYPE = "fuse.modfs"
 SERVER = ".control/server"  # holds the process number of the server
-INSTALL_FUSE = "install it with: apt-get install fuse"
 
 
 # -- what is mounted where ------------------------------------------------------------------------
@@ -43,7 +43,7 @@ def fusermount(*arguments: str) -> str:
     """Run fusermount; what it complained about."""
     program = shutil.which("fusermount") or shutil.which("fusermount3")
     if program is None:
-        raise MountError(f"fusermount is missing: {INSTALL_FUSE}")
+        raise UserError(f"fusermount is missing: {INSTALL_FUSE}")
     done = subprocess.run([program, *arguments], capture_output=True, text=True)
     return done.stderr.strip() if done.returncode else ""
 
@@ -52,6 +52,6 @@ def fusermount(*arguments: str) -> str:
 
 
 def umount_lazily(mountpoint: str) -> None:
-    """Take a mount away, also from under open files and from a server that is dead. MountError."""
+    """Take a mount away, also from under open files and from a server that is dead. UserError."""
     if mounted_type(mountpoint) == FS_TYPE and (problem := fusermount("-u", "-z", mountpoint)):
-        raise MountError(f"{mountpoint}: {problem}")
+        raise UserError(f"{mountpoint}: {problem}")

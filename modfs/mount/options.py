@@ -16,13 +16,6 @@ _GENERIC = frozenset(
 )
 
 
-class MountError(UserError):
-    """It cannot be mounted or unmounted; the message says why, and what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, status=1)
-
-
 @dataclass(frozen=True, slots=True)
 class MountOptions:
     """What -o means here: options for FUSE, our own, and the mode of the control file."""
@@ -33,7 +26,7 @@ class MountOptions:
 
     @classmethod
     def parse(cls, texts: tuple[str, ...], own: frozenset[str]) -> MountOptions:
-        """From the texts after -o. ``own``: names that are options of the command. MountError."""
+        """From the texts after -o. ``own``: names that are options of the command. UserError."""
         fuse: list[str] = []
         found: list[tuple[str, str]] = []
         mode = 0o600
@@ -54,7 +47,7 @@ def _octal(text: str) -> int:
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o777:
-        raise MountError(f"control_mode={text}: not a mode such as 0660")
+        raise UserError(f"control_mode={text}: not a mode such as 0660")
     return mode
 
 

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from modfs.mount.mountinfo import INSTALL_FUSE
-from modfs.mount.options import MountError, MountOptions, mount_options
+from modfs.mount.options import MountOptions, mount_options
 
 if TYPE_CHECKING:
     from loader.engine.threads import LiveKernel
@@ -26,15 +25,12 @@ def serve(
 ) -> int:
     """Mount and serve until unmounted; ``ready`` is called once requests can come.
 
-    Not 0: libfuse could not mount, and has said why on descriptor 2. MountError.
+    Not 0: libfuse could not mount, and has said why on descriptor 2. UserError.
     """
-    from modfs.fuse.server import LibfuseMissing, Server
+    from modfs.fuse.server import Server
     from modfs.mount.directory import ModulesDirectory
 
-    try:
-        server = Server(mountpoint, mount_options(options.fuse))
-    except LibfuseMissing:
-        raise MountError(f"libfuse 2 is missing: {INSTALL_FUSE}") from None
+    server = Server(mountpoint, mount_options(options.fuse))
     files = ModulesDirectory(live, server, options.control_mode)
     with _signals(live, server, files):
         return server.run(files, ready)

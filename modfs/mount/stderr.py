@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-from modfs.mount.mountinfo import INSTALL_FUSE
+from modfs.fuse.files import INSTALL_FUSE
 
 
 class CapturedStderr:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 
 from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
-from loader.image.elf_format import MODULE_NAME_LEN
+from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.seccomp import Notification

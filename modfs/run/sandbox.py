@@ -29,16 +29,9 @@ VIEWS = _HOME / "views"
 REAL_PROC = _HOME / "proc"
 
 
-class SandboxError(UserError):
-    """The namespace cannot be made; the message says why."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, status=125)
-
-
 def _check(result: int, what: str) -> None:
     if result:
-        raise SandboxError(f"{what}: {failure().strerror}")
+        raise UserError(f"{what}: {failure().strerror}")
 
 
 def _mount(
@@ -57,7 +50,7 @@ def _mount(
 
 
 def bind(source: Path, target: Path) -> None:
-    """``source`` also appears at ``target``, which exists. SandboxError."""
+    """``source`` also appears at ``target``, which exists. UserError."""
     _mount(str(source), target, flags=MS_BIND | MS_REC)
 
 
@@ -68,13 +61,13 @@ def enter() -> bool:
     """A mount namespace of our own; where root's rights are missing, in a user namespace in which
     we have them. True if it took a user namespace.
 
-    SandboxError: the machine does not allow it.
+    UserError: the machine does not allow it.
     """
     uid, gid = os.geteuid(), os.getegid()
     without_rights = uid != 0 or libc.unshare(CLONE_NEWNS) != 0
     if without_rights:
         if libc.unshare(CLONE_NEWUSER | CLONE_NEWNS):
-            raise SandboxError(
+            raise UserError(
                 "namespaces are not allowed here: run it as root, or see"
                 " /proc/sys/user/max_user_namespaces and max_mnt_namespaces"
             )
@@ -103,9 +96,9 @@ def join(process: int, *, user: bool) -> None:
 
 
 def prepare() -> None:
-    """The tmpfs for what we need ourselves, and the real /proc in it. SandboxError."""
+    """The tmpfs for what we need ourselves, and the real /proc in it. UserError."""
     if not DEBUG.is_dir():
-        raise SandboxError(f"{DEBUG} is missing: is sysfs mounted on /sys?")
+        raise UserError(f"{DEBUG} is missing: is sysfs mounted on /sys?")
     _mount("modfs", DEBUG, "tmpfs", data="mode=755")
     for folder in (_HOME, VIEWS, REAL_PROC, STATS):
         folder.mkdir()
@@ -121,7 +114,7 @@ def place_views(stats: Path) -> None:
     """Put the views, mounted by now, at the kernel's places. ``stats``: the folder with stats."""
     bind(stats, STATS)
     if not Path("/sys/module").is_dir():
-        raise SandboxError("/sys/module is missing: is sysfs mounted on /sys?")
+        raise UserError("/sys/module is missing: is sysfs mounted on /sys?")
     bind(VIEWS / "module", Path("/sys/module"))
     if proc_has_modules():
         bind(VIEWS / "proc/modules", Path("/proc/modules"))
@@ -131,7 +124,7 @@ def place_views(stats: Path) -> None:
 
 def place_tree(root: Path, release: str) -> None:
     """The module tree at /lib/modules/RELEASE. What programs write there (depmod does) stays in
-    the namespace. SandboxError."""
+    the namespace. UserError."""
     target = Path("/lib/modules", release)
     if not target.is_dir():
         _make_folder(target)

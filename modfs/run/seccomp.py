@@ -17,18 +17,11 @@ from modfs import linux
 from modfs.linux import libc, syscall
 
 
-class Unsupported(UserError):
-    """This machine or kernel cannot catch system calls; the message says why."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, status=125)
-
-
 def calls() -> dict[int, dict[int, str]]:
-    """AUDIT_ARCH_* -> number -> the call's name, of all programs that run here. Unsupported."""
+    """AUDIT_ARCH_* -> number -> the call's name, of all programs that run here. UserError."""
     found = linux.MODULE_CALLS.get(linux.MACHINE)
     if found is None:
-        raise Unsupported(f"system calls cannot be caught on {linux.MACHINE}")
+        raise UserError(f"system calls cannot be caught on {linux.MACHINE}")
     return found
 
 

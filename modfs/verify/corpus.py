@@ -24,10 +24,6 @@ _SAMPLE = 100  # modules of a tree that tell what it was built for
 _RECORDED_ROOT = "/t"  # where the recording machines kept their files
 
 
-class VerifyError(UserError):
-    """The replay cannot be done; the message says why in one line."""
-
-
 # -- files and modules ----------------------------------------------------------------------------
 
 
@@ -41,7 +37,7 @@ class Corpus:
     built_for: BuiltFor
 
     def path(self, name: str) -> Path:
-        """Where a transcript's file is. VerifyError: it is not there."""
+        """Where a transcript's file is. UserError: it is not there."""
         if name.startswith("/"):
             is_root = name == _RECORDED_ROOT or not Path(name).exists()
             return self.root if is_root else Path(name)
@@ -49,7 +45,7 @@ class Corpus:
         if not path.exists() and self.tree and name.startswith("modules/"):
             path = self.tree.path(module_name(name)) or path  # a tree has folders
         if not path.exists():
-            raise VerifyError(f"no file {name}: give it with --files or --modules")
+            raise UserError(f"no file {name}: give it with --files or --modules")
         return path
 
     def exporter(self, symbol: str) -> str | None:
@@ -99,14 +95,14 @@ def _unpack(source: Path, target: Path) -> None:
                 if member.isfile():
                     _write_member(archive, member, target)
     except (zstandard.ZstdError, tarfile.TarError):
-        raise VerifyError(f"{source} is neither a folder nor a tar.zst archive") from None
+        raise UserError(f"{source} is neither a folder nor a tar.zst archive") from None
 
 
 def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     """One file of an archive; extractall's filters came only with Python 3.11.4."""
     path = (target / member.name).resolve()
     if not path.is_relative_to(target.resolve()):
-        raise VerifyError(f"{member.name} would be written outside of its folder")
+        raise UserError(f"{member.name} would be written outside of its folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     content = archive.extractfile(member)
     path.write_bytes(content.read() if content else b"")

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loader.engine.threads import LiveKernel
+from loader.errors import UserError
 from modfs.fuse.server import Server
 from modfs.mount.directory import ModulesDirectory
 from modfs.mount.mountinfo import umount_lazily
 from modfs.mount.options import mount_options
 from modfs.verify.answerers import Mounted
-from modfs.verify.corpus import VerifyError
 
 _START_SECONDS = 10.0
 
 
 @contextmanager
 def through_mount(live: LiveKernel) -> Iterator[Mounted]:
-    """``live`` mounted in a temporary folder, served by a thread. VerifyError."""
+    """``live`` mounted in a temporary folder, served by a thread. UserError."""
     ready = threading.Event()
     with tempfile.TemporaryDirectory(prefix="modfs-verify-") as name:
         server = Server(name, mount_options())
@@ -30,7 +30,7 @@ def through_mount(live: LiveKernel) -> Iterator[Mounted]:
         thread.start()
         try:
             if not ready.wait(_START_SECONDS):
-                raise VerifyError("could not mount: see what libfuse says above")
+                raise UserError("could not mount: see what libfuse says above")
             mounted = Mounted(Path(name))
             yield mounted
             mounted.kernel.close()

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, Meta
 
 from loader.calls import Call, DeleteModule, FinitModule, InitModule
-from loader.documents import (
+from loader.documents.document import (
     Count,
     Document,
     Flags,
@@ -34,8 +34,8 @@ from loader.documents import (
     schema,
     within,
 )
+from loader.documents.kinds import ERRNOS, Compression, Feature, Kernel
 from loader.errors import UserError
-from loader.kinds import ERRNOS, Compression, Feature, Kernel
 from loader.words import did_you_mean, shown
 
 

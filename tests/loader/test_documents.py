@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, field
 
-from loader.documents import (
+from loader.documents.document import (
     Count,
     Document,
     Given,
@@ -25,10 +25,18 @@ from loader.documents import (
     json_lines,
     toml_document,
 )
+from loader.documents.kinds import (
+    Compression,
+    Feature,
+    Kernel,
+    ModuleName,
+    ModuleOrAlias,
+    Seconds,
+    Size,
+)
+from loader.documents.places import places
 from loader.engine.init_routines_file import read_init_routines
 from loader.errors import UserError
-from loader.kinds import Compression, Feature, Kernel, ModuleName, ModuleOrAlias, Seconds, Size
-from loader.places import places
 from loader.simulate.machine_file import read_machine
 from loader.simulate.scenario import Scenario
 from loader.synthesize.spec_file import read_specs

@@ -71,9 +71,8 @@ def test_a_mount_tells_them_in_one_line(
     tmp_path: Path, environment: dict[str, str], text: str
 ) -> None:
     (tmp_path / "mnt").mkdir()
-    file = written(tmp_path, text)
-    words: list[str | Path] = ["modfs", "mount", "--environment", file, tmp_path / "mnt"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    words = ["modfs", "mount", "--environment", written(tmp_path, text), tmp_path / "mnt"]
+    done = subprocess.run(list(map(str, words)), env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("modfs mount: ") and "env.json, line " in done.stderr
 
@@ -83,7 +82,7 @@ def test_who_has_no_file_does_not_wait_for_its_reader() -> None:
     program = (
         "import sys; from modfs.cli.options import EngineOptions; import modfs.cli.mount;"
         "import modfs.mount.serve; EngineOptions().check(); EngineOptions().live();"
-        "print([name for name in sys.modules if 'msgspec' in name or name == 'loader.documents'])"
+        "print([name for name in sys.modules if 'msgspec' in name or 'documents' in name])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr

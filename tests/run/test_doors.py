@@ -101,7 +101,7 @@ def test_a_joined_mount(
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_engine(kernel: str, folder: Path) -> None:
-    """docs/behaviour.md sections 2.1 to 2.3 and 2.12, in the order of the table."""
+    """docs/behaviour.md section 2, in the order of the table."""
     answers = calls.make_calls(folder, api(LiveKernel(Config(release=release(kernel)))))
     names = [errno.errorcode.get(number, "OK") for number in answers]
     assert " ".join(names[:14]) == (

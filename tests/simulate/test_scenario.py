@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from loader.calls import FinitModule
+from loader.engine.threads import LiveKernel
 from loader.errors import UserError
+from loader.simulate.real_time import replay_in_real_time
 from loader.simulate.replay import replay_virtual
 from loader.simulate.scenario import Scenario, parse_scenario
-from modfs.replay import replay_live
 from modfs.texts import stats
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -102,9 +103,11 @@ def test_on_threads() -> None:
         {"at": 0.0, "actor": "a", "load": "one"},
         {"at": 0.1, "actor": "b", "load": "one", "times": 5, "every": 0.001},
     )
-    on_threads, answers = replay_live(scenario(*lines))
-    in_no_time, _ = replay_virtual(scenario(*lines))
-    assert stats(on_threads) == stats(in_no_time)
+    described = scenario(*lines)
+    live = LiveKernel(described.config, init_routines=described.init_routines)
+    answers = replay_in_real_time(described, live)
+    in_no_time, _ = replay_virtual(described)
+    assert stats(live.snapshot()) == stats(in_no_time)
     assert sorted(number for _, number in answers) == [0] + [errno.EEXIST] * 5
 
 

@@ -1,7 +1,7 @@
 """Kinds of values that people write: how each is read, what it is called, and its JSON Schema.
 
-loader.documents reads a field of one of these types by its ``read``. To mypy a size is an int and a
-name a str, as for all who use them afterwards.
+loader.documents.document reads a field of one of these types by its ``read``. To mypy a size is an
+int and a name a str, as for all who use them afterwards.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import errno
 from typing import Any, ClassVar
 
 from loader import packings
+from loader.config import MODULE_NAME_LEN
 from loader.errors import UserError
-from loader.image.elf_format import MODULE_NAME_LEN
 from loader.release import FEATURES, RELEASES, release
 from loader.words import (
     RATE_WANTED,

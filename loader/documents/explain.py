@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from loader.places import Path
+from loader.documents.places import Path
 from loader.words import did_you_mean, shown
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
@@ -23,7 +23,7 @@ _STEP = re.compile(r"\.(\w+)|\[(\d+)\]|(\[\.\.\.\])")
 
 
 def read_kind(kind: type, value: object) -> Any:
-    """A value of one of the types of loader.kinds, or of another such: msgspec's dec_hook."""
+    """A value of one of the types of .kinds, or of another such: msgspec's dec_hook."""
     return kind.read(value)  # type: ignore[attr-defined]
 
 

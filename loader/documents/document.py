@@ -1,9 +1,9 @@
 """What people write, TOML or JSON or JSON lines, as typed values; every mistake is a UserError.
 
-A format is a :class:`Table`: its fields have the types that msgspec knows or those of loader.kinds,
-and say what they are with `msgspec.Meta`. The reading, its messages and the JSON Schema all come of
-that one definition. A message is one line: file, line, path of the value, what is wrong, what would
-do.
+A format is a :class:`Table`: its fields have the types that msgspec knows or those of
+loader.documents.kinds, and say what they are with `msgspec.Meta`. The reading, its messages and the
+JSON Schema all come of that one definition. A message is one line: file, line, path of the value,
+what is wrong, what would do.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Annotated, Any, TypeVar, Union
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from loader.documents.explain import explained, read_kind
+from loader.documents.kinds import ModuleName
+from loader.documents.places import Path, first_repeated, line_of
 from loader.errors import UserError
-from loader.explain import explained, read_kind
-from loader.kinds import ModuleName
-from loader.places import Path, first_repeated, line_of
 from loader.words import shown
 
 T = TypeVar("T")
@@ -257,7 +257,7 @@ def shown_path(path: Path) -> str:
 
 
 def _schema_of(kind: Any) -> dict[str, Any]:
-    """That of one of the types of loader.kinds, or of another such."""
+    """That of one of the types of loader.documents.kinds, or of another such."""
     return dict(kind.schema)
 
 

@@ -1,0 +1,1 @@
+"""What people write: TOML, JSON and JSON lines, read by one library, every mistake told alike."""
