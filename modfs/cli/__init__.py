@@ -49,9 +49,9 @@ class Verbs(click.Group):
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        from modfs import __version__
+        import modfs as package  # "from modfs import" would look the version up twice
 
-        click.echo(f"modfs {__version__}")
+        click.echo(f"modfs {package.__version__}")
         ctx.exit()
 
 

@@ -83,7 +83,8 @@ class EngineOptions:
         """What can be said before there is an engine. UserError."""
         with ending_with(MISUSED):
             self.release()
-            self.init_routines()
+            if self.environment is not None:  # else it would take the engine to say nothing
+                self.init_routines()
 
     def release(self) -> Release:
         """Which kernel it is. UserError."""

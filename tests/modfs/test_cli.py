@@ -64,6 +64,18 @@ def test_run_as_a_module(environment: dict[str, str]) -> None:
     assert (done.returncode, done.stdout) == (0, modfs(environment, "--version").stdout)
 
 
+@pytest.mark.parametrize("words", [("--version",), ("mount", "/nowhere"), ("umount", "/nowhere")])
+def test_the_engine_is_not_loaded_to_start(
+    environment: dict[str, str], words: tuple[str, ...]
+) -> None:
+    """It takes as long as all the rest, and only the process that serves a mount needs it."""
+    command = ["python3", "-X", "importtime", "-m", "modfs", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "modfs.cli" in imported
+    assert not {"loader.engine.state", "loader.engine.threads", "subprocess"} & imported
+
+
 def test_version(environment: dict[str, str]) -> None:
     done = modfs(environment, "--version")
     version = next(
