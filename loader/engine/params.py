@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from loader.config import PAGE_SIZE
 from loader.engine.log import LINE_MAX, LINES
+from loader.image.parameter_types import ARRAY_OF, CHARP, INTEGERS, NO_ARGUMENT, STRING
 from loader.image.parameters import Parameter, page_of
 from loader.words import canonical
 
@@ -104,35 +105,23 @@ def _charp(text: str) -> str:
     return text
 
 
-_SCALARS: dict[str, Callable[[str], str]] = {
-    "byte": _integer(0, 0xFF),
-    "short": _integer(-(1 << 15), (1 << 15) - 1),
-    "ushort": _integer(0, 0xFFFF),
-    "int": _integer(-(1 << 31), (1 << 31) - 1),
-    "uint": _integer(0, (1 << 32) - 1),
-    "long": _integer(-(1 << 63), (1 << 63) - 1),
-    "ulong": _integer(0, (1 << 64) - 1),
-    "ullong": _integer(0, (1 << 64) - 1),
-    "hexint": _integer(0, (1 << 32) - 1, "{:#08x}"),
-    "charp": _charp,
+_SETTERS: dict[str, Callable[[str], str]] = {
+    **{name: _integer(*integer.limits, integer.show) for name, integer in INTEGERS.items()},
+    CHARP: _charp,
     "bool": lambda text: "Y" if _truth(text) else "N",
-    "bint": lambda text: "1" if _truth(text) else "0",
     "invbool": lambda text: "Y" if _truth(text) else "N",
+    "bint": lambda text: "1" if _truth(text) else "0",
 }
-
-# Types that may stand without "=value" (KERNEL_PARAM_OPS_FL_NOARG): they are then switched on.
-_NO_ARGUMENT = frozenset(("bool", "bint", "invbool"))
-_ARRAY = "array of "
 
 
 def _scalar(kind: str, value: str) -> str:
-    parse = _SCALARS.get(kind)
+    parse = _SETTERS.get(kind)
     return value if parse is None else parse(value)  # unknown: the module's own function
 
 
 def _array(parameter: Parameter, value: str) -> str:
     """param_array: a comma-separated list, no longer than the array."""
-    kind, limit = parameter.type.removeprefix(_ARRAY), parameter.max_elements
+    kind, limit = parameter.type.removeprefix(ARRAY_OF), parameter.max_elements
     shown, left = [], PAGE_SIZE  # what follows a page is checked, but never seen
     for count, element in enumerate(_elements(value)):
         if count == limit:
@@ -164,12 +153,12 @@ def _copystring(parameter: Parameter, value: str) -> str:
 def set_parameter(parameter: Parameter, value: str | None) -> str:
     """The text that the parameter shows after it was set to ``value`` (None: no "=")."""
     if value is None:
-        if parameter.type not in _NO_ARGUMENT:
+        if parameter.type not in NO_ARGUMENT:
             raise _Invalid(errno.EINVAL)
         value = "1"
-    if parameter.type.startswith(_ARRAY):
+    if parameter.type.startswith(ARRAY_OF):
         return _array(parameter, value)
-    if parameter.type == "string":
+    if parameter.type == STRING:
         return _copystring(parameter, value)
     return _scalar(parameter.type, value)
 

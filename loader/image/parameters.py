@@ -19,6 +19,7 @@ from typing import NamedTuple
 from loader.config import PAGE_SIZE
 from loader.image.elf import ElfModule
 from loader.image.elf_format import RELA, SHT_NOBITS
+from loader.image.parameter_types import ARRAY_OF, CHARP, FLAGS, INTEGERS, STRING, WIDTHS
 from loader.image.room import MOST, Room
 from loader.words import canonical
 
@@ -28,29 +29,8 @@ _PERM, _ARG = 24, 32
 # struct kparam_array
 _MAX, _NUM, _ELEM = 0, 8, 24
 
-# type -> (bytes, how it is read, how it is shown)
-_SCALARS: dict[str, tuple[str, str]] = {
-    "byte": ("<B", "{}"),
-    "short": ("<h", "{}"),
-    "ushort": ("<H", "{}"),
-    "int": ("<i", "{}"),
-    "uint": ("<I", "{}"),
-    "hexint": ("<I", "{:#08x}"),
-    "long": ("<q", "{}"),
-    "ulong": ("<Q", "{}"),
-    "ullong": ("<Q", "{}"),
-    "bint": ("<i", "{}"),
-}
-
-_FLAGS: dict[str, str] = {"bool": "NY", "invbool": "YN"}
-_ARRAY_OF = "array of "
-
-# type -> bytes of one value
-_WIDTHS = {kind: struct.calcsize(code) for kind, (code, _) in _SCALARS.items()}
-_WIDTHS |= {"charp": 8, "bool": 1, "invbool": 1}
-
 # struct kparam_string: its size at _MAX as well
-_STRING = 8
+_BUFFER = 8
 _SHOWN = PAGE_SIZE - 1  # bytes that sysfs shows of a value, the newline at its end among them
 _ALL_SHOWN = 1 << 18  # characters of all values of a module; those of a real one take some pages
 Place = tuple[int, int]  # section, offset in it
@@ -77,14 +57,14 @@ def _read_parameter(memory: _Memory, place: Place, parameter: Parameter, room: R
     argument, kind = memory.pointer(place, _ARG), parameter.type
     if room.left < 0:
         return parameter
-    if kind == "string":  # struct kparam_string
+    if kind == STRING:  # struct kparam_string
         maximum = memory.number(argument, _MAX, "<I") or None
-        buffer = memory.pointer(argument, _STRING)
+        buffer = memory.pointer(argument, _BUFFER)
         shown = memory.string(buffer) if buffer else ""
         parameter = parameter._replace(max_elements=maximum, default=shown)
-    elif kind.startswith(_ARRAY_OF):
+    elif kind.startswith(ARRAY_OF):
         maximum = memory.number(argument, _MAX, "<I") or None
-        shown = _array_text(memory, kind.removeprefix(_ARRAY_OF), argument, maximum or 0)
+        shown = _array_text(memory, kind.removeprefix(ARRAY_OF), argument, maximum or 0)
         parameter = parameter._replace(max_elements=maximum, default=shown)
     else:
         parameter = parameter._replace(default=_text(memory, kind, argument))
@@ -94,16 +74,16 @@ def _read_parameter(memory: _Memory, place: Place, parameter: Parameter, room: R
 
 def _text(memory: _Memory, kind: str, place: Place | None, index: int = 0) -> str:
     """What a variable of this type shows; empty if its bytes are not in the file."""
-    if kind == "charp":
+    if kind == CHARP:
         return memory.string(memory.pointer(place, 8 * index)) if place else ""
-    if kind in _FLAGS:
+    if kind in FLAGS:
         value = memory.number(place, index, "<B")
-        return "" if value is None else _FLAGS[kind][bool(value)]
-    if kind not in _SCALARS:
+        return "" if value is None else FLAGS[kind][bool(value)]
+    if kind not in INTEGERS:
         return ""
-    code, show = _SCALARS[kind]
-    value = memory.number(place, index * _WIDTHS[kind], code)
-    return "" if value is None else show.format(value)
+    integer = INTEGERS[kind]
+    value = memory.number(place, index * WIDTHS[kind], integer.code)
+    return "" if value is None else integer.show.format(value)
 
 
 def _array_text(memory: _Memory, kind: str, array: Place | None, maximum: int) -> str:
@@ -115,9 +95,9 @@ def _array_text(memory: _Memory, kind: str, array: Place | None, maximum: int) -
     counter = memory.pointer(array, _NUM)
     count = memory.number(counter, 0, "<I") if counter else maximum
     elements = memory.pointer(array, _ELEM)
-    if elements is None or kind not in _WIDTHS:
+    if elements is None or kind not in WIDTHS:
         return ""
-    count = min(count or 0, maximum, memory.after(elements) // _WIDTHS[kind])
+    count = min(count or 0, maximum, memory.after(elements) // WIDTHS[kind])
     texts, left = [], _SHOWN
     for index in range(count):
         texts.append(_text(memory, kind, elements, index))

@@ -34,7 +34,7 @@ from loader.documents.document import (
     schema,
     within,
 )
-from loader.documents.kinds import ERRNOS, Compression, Feature, Kernel
+from loader.documents.kinds import ERRNOS, Compression, Feature, KernelRelease
 from loader.errors import UserError
 from loader.words import did_you_mean, shown
 
@@ -168,7 +168,7 @@ class Access(str):
 class HeaderTable(Table):
     """The first line: which kernel was recorded."""
 
-    release: Annotated[Kernel, about("Its release.")]
+    release: Annotated[KernelRelease, about("Its release.")]
     without: Annotated[tuple[Feature, ...], about("Features that were taken away.")] = ()
     compression: Given[Annotated[Compression, about("What it unpacks itself.")]] = UNSET
     kernel: Annotated[str, about("For people.")] = ""
