@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-_LINES = 4096
-_LINE_MAX = 1024  # bytes: PRINTKRB_RECORD_MAX
+LINES = 4096
+LINE_MAX = 1024  # bytes: PRINTKRB_RECORD_MAX
 
 
 class KernelLog:
     """The newest lines; older ones are forgotten. Written under the kernel's lock."""
 
-    def __init__(self, lines: int = _LINES) -> None:
+    def __init__(self, lines: int = LINES) -> None:
         self._lines: deque[str] = deque(maxlen=lines)
         self.listener: Callable[[str], None] | None = None
 
     def write(self, line: str) -> None:
         """Add one line (without newline) and tell the listener, who must not block."""
-        line = line[:_LINE_MAX]
+        line = line[:LINE_MAX]
         self._lines.append(line)
         if self.listener is not None:
             self.listener(line)

@@ -21,7 +21,7 @@ from loader.image import signature
 from loader.image.compression import DecompressError, decompress
 from loader.image.contents import Contents, read_contents, versions
 from loader.image.elf import ElfError, ElfModule
-from loader.image.elf_format import SHF_EXECINSTR, SHF_WRITE
+from loader.image.elf_format import ELF_MAGIC, SHF_EXECINSTR, SHF_WRITE
 from loader.image.layout import Layout, layout
 
 
@@ -99,7 +99,14 @@ def read_image(data: bytes, flags: int, config: Config) -> ModuleImage:
         image.clen = len(data)
         try:
             strict = not config.release.zstd_lenient
-            data = decompress(config.compression, data, config.decompress_limit, strict)
+            data = decompress(
+                config.compression,
+                data,
+                config.decompress_limit,
+                strict,
+                start=ELF_MAGIC,
+                end=signature.MARKER,
+            )
         except DecompressError as error:
             image.decompress_failure = error.failure
             return image

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 from loader.errors import UserError
@@ -41,6 +39,9 @@ def is_dead(mountpoint: str) -> bool:
 
 def fusermount(*arguments: str) -> str:
     """Run fusermount; what it complained about."""
+    import shutil  # a mount that goes well needs neither
+    import subprocess
+
     program = shutil.which("fusermount") or shutil.which("fusermount3")
     if program is None:
         raise UserError(f"fusermount is missing: {INSTALL_FUSE}")

@@ -71,8 +71,9 @@ def test_a_mount_tells_them_in_one_line(
     tmp_path: Path, environment: dict[str, str], text: str
 ) -> None:
     (tmp_path / "mnt").mkdir()
-    words = ["modfs", "mount", "--environment", written(tmp_path, text), tmp_path / "mnt"]
-    done = subprocess.run(list(map(str, words)), env=environment, capture_output=True, text=True)
+    file = written(tmp_path, text)
+    words: list[str | Path] = ["modfs", "mount", "--environment", file, tmp_path / "mnt"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("modfs mount: ") and "env.json, line " in done.stderr
 

@@ -34,6 +34,8 @@ def value(text: str) -> str:
         ("int=+7", "7"),
         ("int=0x1F", "31"),
         ("int=010", "8"),
+        ("int=" + "0" * 5000 + "10", "8"),
+        ("ulong=0x" + "0" * 5000 + "ff", "255"),
         ("int=5\n", "5"),
         ("uint=4294967295", "4294967295"),
         ("ulong=18446744073709551615", "18446744073709551615"),
@@ -67,6 +69,11 @@ def test_values(text: str, shown: str) -> None:
         ("int=12x", errno.EINVAL),
         ("int=09", errno.EINVAL),
         ("ulong=18446744073709551616", errno.ERANGE),
+        ("int=" + "9" * 5000, errno.ERANGE),
+        ("int=" + "9" * 5000 + "x", errno.ERANGE),  # it overflows before the x is looked at
+        ("int=-0x" + "f" * 5000, errno.ERANGE),
+        ("int=0x", errno.EINVAL),
+        ("int=x" + "9" * 5000, errno.EINVAL),
         ("bool=2", errno.EINVAL),
         ("bool=o", errno.EINVAL),
         ("list=1,2,3,4", errno.EINVAL),
@@ -116,7 +123,22 @@ def test_after_two_dashes() -> None:
         ("  a = b", [("a", None), ("=", None), ("b", None)]),
         ('a="b', [("a", "b")]),
         ("a=b=c", [("a", "b=c")]),
+        ("=a=b", [("=a", "b")]),
+        ('"a="b"" c', [("a", 'b"'), ("c", None)]),  # one quote is taken off the end, not two
+        ('a=" b', [("a", " b")]),
     ],
 )
 def test_arguments(text: str, found: list[tuple[str, str | None]]) -> None:
     assert [(name, value) for name, value, _ in arguments(text)] == found
+
+
+def test_an_array_shows_no_more_than_a_page() -> None:
+    """param_array_get fills a page less one byte, a newline among its elements' ends."""
+    parsed = parse_args("m", "names=" + ",".join(["abc"] * 2000), KNOWN)
+    assert parsed.values["names"] == ("abc," * 2000)[:4095]
+
+
+def test_no_more_lines_than_the_log_keeps() -> None:
+    parsed = parse_args("m", "a " * 5000 + "last", KNOWN)
+    assert len(parsed.log) == 4096
+    assert parsed.log[-1] == "m: unknown parameter 'last' ignored"

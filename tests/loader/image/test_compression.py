@@ -8,6 +8,7 @@ import gzip
 import lzma
 import random
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -65,7 +66,11 @@ def test_zstd_other_magic() -> None:
 
 
 def test_huffman_ends_are_found() -> None:
-    packed = zst()
+    """Every byte is damaged in turn, of a frame that is short but has all parts of a long one: a
+    table of weights, and literals in four streams.
+    """
+    packed = zst(MODULE[:2000])
+    assert packed[10] & 3 == 2 and packed[10] >> 2 & 3 in (1, 2, 3)  # compressed, four streams
     assert literals_end_exactly(packed)
     found = 0
     for position in range(20, len(packed) - 4):
@@ -149,3 +154,15 @@ def test_what_would_grow_too_large_is_enomem(compression: str, packed: bytes) ->
 def test_what_is_large_but_allowed_comes_out_whole() -> None:
     data = bytes(70 << 20) + b"end"
     assert decompress("zstd", zst(data, write_content_size=False), 1 << 30) == data
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "xz"])
+def test_of_what_is_no_module_the_length_is_kept(compression: str) -> None:
+    data = MODULE * 200 + b"the end"
+    packers: dict[str, Callable[[bytes], bytes]] = {"zstd": zst, "gzip": gzip.compress, "xz": xz}
+    packed = packers[compression](data)
+    start = b"\x7fELF"
+    assert decompress(compression, packed, 1 << 23, start=start) == bytes(len(data))
+    assert decompress(compression, packed, 1 << 23, start=MODULE[:4]) == data
+    assert decompress(compression, packed, 1 << 23, start=start, end=b"the end") == data
+    assert failure(compression, packed, 1 << 20) == (errno.ENOMEM, ())

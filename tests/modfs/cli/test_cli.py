@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import io
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import modfs as package
 from loader.synthesize.trees import demo_tree
 from modfs import cli
 from modfs.cli import VERBS, _arguments
+from modfs.cli.progress import Progress
 from modfs.cli.statuses import STATUSES
 from tests.conftest import PROJECT
 from tests.recordings import DATA
@@ -61,6 +63,18 @@ def test_run_as_a_module(environment: dict[str, str]) -> None:
     words = ["python3", "-m", "modfs", "--version"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, modfs(environment, "--version").stdout)
+
+
+@pytest.mark.parametrize("words", [("--version",), ("mount", "/nowhere"), ("umount", "/nowhere")])
+def test_the_engine_is_not_loaded_to_start(
+    environment: dict[str, str], words: tuple[str, ...]
+) -> None:
+    """It takes as long as all the rest, and only the process that serves a mount needs it."""
+    command = ["python3", "-X", "importtime", "-m", "modfs", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "modfs.cli" in imported
+    assert not {"loader.engine.state", "loader.engine.threads", "subprocess"} & imported
 
 
 def test_version(environment: dict[str, str]) -> None:
@@ -206,6 +220,30 @@ def test_a_programs_kernel(
     command = ["modfs", "run", *words, "--stats", "stats", "--", "sh", "-c", twice]
     subprocess.run(command, cwd=folder, env=environment, check=True)
     assert (folder / "stats").read_text().splitlines()[-1].split() == ["crc16", "1", reason]
+
+
+class Terminal(io.StringIO):
+    """What is shown on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("screen", "patience", "shown"),
+    [(Terminal(), 0, True), (Terminal(), 3600, False), (io.StringIO(), 0, False)],
+)
+def test_progress_is_for_those_who_wait_at_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, screen: io.StringIO, patience: int, shown: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr("modfs.cli.progress._PATIENCE", patience)
+    with Progress("Reading", 200) as progress:
+        progress.reached(50)
+        assert ("Reading" in screen.getvalue() and " 25%" in screen.getvalue()) == shown
+        progress.reached(200)
+    assert ("100%" in screen.getvalue()) == shown
+    assert shown or not screen.getvalue()
 
 
 def test_mistakes_in_modfs_are_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
