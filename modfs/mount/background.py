@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loader.errors import UserError
-from modfs.mount.mountinfo import FS_TYPE, SERVER, is_dead, mounted_type, umount_lazily
+from modfs.mount.aside import Silent, aside
+from modfs.mount.mountinfo import DEAD, FS_TYPE, SERVER, Mount, find, umount_lazily
 from modfs.mount.options import MountOptions
 from modfs.mount.serve import serve
 from modfs.mount.stderr import CapturedStderr, reason
@@ -26,24 +27,45 @@ log = logging.getLogger("modfs")
 _READY = b"\0mounted"
 
 
-def _prepare(mountpoint: str, options: MountOptions) -> None:
-    """Everything that can be said before libfuse is asked. UserError."""
-    if mounted_type(mountpoint) == FS_TYPE:
-        if not is_dead(mountpoint):
-            raise UserError(f"{mountpoint}: modfs is already mounted here")
-        umount_lazily(mountpoint)
+def _prepare(path: str, options: MountOptions) -> str:
+    """Everything that can be said before libfuse is asked; the mountpoint's real path. UserError.
+
+    Whatever is mounted there already may belong to a server that never answers.
+    """
     try:
-        names = os.listdir(mountpoint)
+        place, there = find(path)
+        if there and there.type == FS_TYPE:
+            _clear(path, there)
+        names = aside(lambda: os.listdir(place))
+    except Silent:
+        raise UserError(f"{path}: who serves it does not answer; try modfs umount") from None
     except FileNotFoundError:
-        raise UserError(f"{mountpoint}: no such directory; make it with mkdir") from None
+        raise UserError(f"{path}: no such directory; make it with mkdir") from None
     except NotADirectoryError:
-        raise UserError(f"{mountpoint}: not a directory") from None
+        raise UserError(f"{path}: not a directory") from None
     except OSError as error:
-        raise UserError(f"{mountpoint}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}") from None
     if names and "nonempty" not in options.fuse:
-        raise UserError(f"{mountpoint}: not empty; choose an empty directory, or -o nonempty")
+        raise UserError(f"{path}: not empty; choose an empty directory, or -o nonempty")
     if not os.path.exists("/dev/fuse"):
         raise UserError("/dev/fuse is missing: the kernel has no FUSE; try modprobe fuse")
+    return place
+
+
+def _clear(path: str, there: Mount) -> None:
+    """Take away what a dead server left. UserError: it is not dead; Silent."""
+    try:
+        aside(lambda: _read_server(there.place))
+    except OSError as error:
+        if error.errno in DEAD:
+            umount_lazily(there.place)
+            return
+    raise UserError(f"{path}: modfs is already mounted here")
+
+
+def _read_server(place: str) -> None:
+    """Only opening and reading a file tells whether anybody answers. OSError."""
+    Path(place, SERVER).read_bytes()
 
 
 # -- in the foreground and in the background ------------------------------------------------------
@@ -62,8 +84,7 @@ def mount(
 
     ``make`` builds the engine in the process that will serve it. UserError.
     """
-    mountpoint = os.path.realpath(mountpoint)
-    _prepare(mountpoint, options)
+    mountpoint = _prepare(mountpoint, options)
     if foreground:
         return _serve_logged(make, mountpoint, options, log_file, verbose, lambda: None)
     read_end, write_end = os.pipe()
@@ -144,9 +165,10 @@ def _serve_logged(
 
 
 def _check(mountpoint: str) -> None:
-    """Does it answer? Only opening and reading a file tells."""
     try:
-        Path(mountpoint, SERVER).read_bytes()
+        aside(lambda: _read_server(mountpoint))
+    except Silent:
+        raise UserError(f"{mountpoint}: mounted, but does not answer") from None
     except OSError as error:
         raise UserError(f"{mountpoint}: mounted, but does not answer: {error.strerror}") from None
 
