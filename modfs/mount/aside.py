@@ -23,10 +23,10 @@ class Silent(Exception):
     """Nobody answered in time."""
 
 
-def aside(ask: Callable[[], Any], seconds: float = ANSWER_SECONDS) -> Any:
+def aside(ask: Callable[[], Any]) -> Any:
     """What ``ask`` answers, which JSON can say, from a process of its own.
 
-    OSError: what it met; Silent: it did not end within ``seconds``.
+    OSError: what it met; Silent: it did not end within ANSWER_SECONDS.
     """
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -34,7 +34,7 @@ def aside(ask: Callable[[], Any], seconds: float = ANSWER_SECONDS) -> Any:
         _answer(ask, write_end)
     os.close(write_end)
     try:
-        said = _hear(read_end, seconds)
+        said = _hear(read_end)
     finally:
         os.close(read_end)
         _let_go(child)
@@ -59,12 +59,12 @@ def _answer(ask: Callable[[], Any], write_end: int) -> NoReturn:
         os._exit(0)
 
 
-def _hear(read_end: int, seconds: float) -> bytes:
+def _hear(read_end: int) -> bytes:
     """All that is said until the end."""
     said = b""
     poll = select.poll()
     poll.register(read_end, select.POLLIN)
-    while poll.poll(seconds * 1000):
+    while poll.poll(ANSWER_SECONDS * 1000):
         more = os.read(read_end, 4096)
         if not more:
             break

@@ -14,7 +14,6 @@ from modfs.mount.aside import Silent, aside
 from modfs.mount.mountinfo import Mount, mount_number
 
 _CONTROL = "/sys/fs/fuse/connections"  # where fusectl is mounted, if it is
-_ABORT_SECONDS = 5.0
 
 
 # -- who serves it ---------------------------------------------------------------------------------
@@ -94,7 +93,7 @@ def abort(mount: Mount) -> bool:
     Root can; who mounted it can where fusectl is mounted.
     """
     try:
-        return bool(aside(lambda: _abort(mount), _ABORT_SECONDS))
+        return bool(aside(lambda: _abort(mount)))
     except (OSError, Silent):
         return False
 

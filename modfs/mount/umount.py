@@ -23,6 +23,7 @@ from modfs.mount.ending import END_SECONDS
 from modfs.mount.mountinfo import (
     DEAD,
     END,
+    ENDING,
     FS_TYPE,
     Mount,
     find,
@@ -48,7 +49,7 @@ def umount(path: str) -> str:
         if error.errno in DEAD:
             umount_lazily(mount.place)
             return ""
-        return f"{path}: {_force(mount, 'its server is not asked to end', wait=True)}"
+        return f"{path}: {_force(mount, 'it is served by something else', wait=True)}"
     since = time.monotonic()
     if not _gone(mount, END_SECONDS + ANSWER_SECONDS):
         return f"{path}: {_force(mount, 'its server does not end', wait=False)}"
@@ -80,7 +81,8 @@ def _ask(mount: Mount) -> None:
         if mount_number(root) != mount.number:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         _become(mount)
-        os.read(os.open(END, os.O_RDONLY, dir_fd=root), 100)
+        if os.read(os.open(END, os.O_RDONLY, dir_fd=root), 100) != ENDING:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
     aside(read)
 
