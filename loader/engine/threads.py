@@ -42,13 +42,36 @@ class _Interrupted(Exception):
 
 
 class _Queue:
-    """Those who wait under one key."""
+    """Those who wait under one key. Used with the kernel's lock held.
 
-    __slots__ = ("condition", "waiters")
+    They are woken one by the other: ten thousand threads that all want Python's lock at once, and
+    ask for it again every few milliseconds, get nothing done.
+    """
+
+    __slots__ = ("_condition", "_to_wake", "waiters")
 
     def __init__(self, lock: threading.Lock) -> None:
-        self.condition = threading.Condition(lock)
+        self._condition = threading.Condition(lock)
+        self._to_wake = 0
         self.waiters = 0
+
+    def wait(self, seconds: float | None) -> None:
+        """Until woken, or for so long."""
+        try:
+            self._condition.wait(seconds)
+        finally:
+            self._wake_next()
+
+    def wake(self) -> None:
+        """Each of those who wait now, in turn."""
+        under_way, self._to_wake = self._to_wake, self.waiters
+        if not under_way:
+            self._wake_next()
+
+    def _wake_next(self) -> None:
+        if self._to_wake:
+            self._to_wake -= 1
+            self._condition.notify()
 
 
 class LiveKernel:
@@ -129,7 +152,7 @@ class LiveKernel:
         """Every waiting caller looks at its signal_pending again."""
         with self.kernel.lock:
             for queue in self._queues.values():
-                queue.condition.notify_all()
+                queue.wake()
 
     def shutdown(self) -> None:
         """End all waits and init routines with SHUT_DOWN; new calls get it at once."""
@@ -172,7 +195,7 @@ class LiveKernel:
     def _wakeup(self, key: Hashable) -> None:
         queue = self._queues.get(key)
         if queue is not None:
-            queue.condition.notify_all()
+            queue.wake()
 
     # -- steps that take time ---------------------------------------------------------------------
 
@@ -218,7 +241,7 @@ class LiveKernel:
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
                         return
-                    queue.condition.wait(left)
+                    queue.wait(left)
             finally:
                 queue.waiters -= 1
                 if not queue.waiters:

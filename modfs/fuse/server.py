@@ -26,6 +26,9 @@ from modfs.fuse.python_states import KeptStates
 log = logging.getLogger("modfs.fuse")
 
 
+INTERRUPTS = signal.SIGUSR1  # libfuse sends it to the thread whose client was sent a signal
+WAKES_MAIN = signal.SIGUSR2  # whoever calls Server.exit must have handlers for both
+
 _MISSING = f"libfuse 2 is missing: {INSTALL_FUSE}"
 
 
@@ -126,7 +129,7 @@ class Server:
         if self._session is not None and self._main_thread is not None:
             self._lib.fuse_exit(self._session)
             # libfuse's main thread sleeps until a signal interrupts it.
-            signal.pthread_kill(self._main_thread, signal.SIGUSR1)
+            signal.pthread_kill(self._main_thread, WAKES_MAIN)
 
     def interrupted(self) -> bool:
         """Has the client of the operation that runs in this thread been sent a signal?"""

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from loader.engine.threads import LiveKernel
-from modfs.control.requests import Requests
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
 from modfs.mount.control_file import ControlFile, Nodes, TextFile
+from modfs.mount.room import BoundedRequests
 from modfs.texts import FILES, proc_modules, sys_module
 
 _NODES = b"/.control/"
@@ -50,7 +50,7 @@ class ModulesDirectory:
         """``end`` has the server end, where it can be told to; it returns at once."""
         self.live = live
         self._operation = operation
-        self._requests = Requests(live, operation.interrupted)
+        self._requests = BoundedRequests(live, operation.interrupted)
         self.uid, self.gid = os.geteuid(), os.getegid()
         self._control_mode = control_mode
         self._texts: dict[bytes, Callable[[], str]] = {

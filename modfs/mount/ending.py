@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from loader.errors import UserError
+from modfs.fuse.server import INTERRUPTS, WAKES_MAIN
 from modfs.mount.connection import abort_connection
 from modfs.mount.mountinfo import Mount, mounts, top_mount, umount_lazily
 
@@ -37,10 +38,10 @@ _ENDING = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 class Ending:
     """Watches over one server.
 
-    A client's own signals, which libfuse passes on as SIGUSR1 to the thread that serves it, end its
-    waits here as well. Python's handlers run in the main thread only, and that is inside libfuse;
-    but each signal, in whichever thread, also writes a byte to a pipe. One thread reads that and
-    keeps the time; another one, which may have to wait for locks, does what follows.
+    A client's own signals, which libfuse passes on as INTERRUPTS to the thread that serves it, end
+    its waits here as well. Python's handlers run in the main thread only, and that is inside
+    libfuse; but each signal, in whichever thread, also writes a byte to a pipe. One thread reads
+    that and keeps the time; another one, which may have to wait for locks, does what follows.
     """
 
     def __init__(self, live: LiveKernel, server: Server, mountpoint: str) -> None:
@@ -67,7 +68,10 @@ class Ending:
     def watching(self, files: ModulesDirectory) -> Iterator[None]:
         """Signals are heard inside this block, which the main thread has to enter."""
         old_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        old = {number: signal.signal(number, _noted) for number in (*_ENDING, signal.SIGUSR1)}
+        ours = (*_ENDING, INTERRUPTS, WAKES_MAIN)
+        old = {number: signal.signal(number, _noted) for number in ours}
+        # A thread whose wait went on by itself need not have Python's lock to go on with it.
+        signal.siginterrupt(INTERRUPTS, False)
         threads = [
             threading.Thread(target=self._watch, daemon=True),
             threading.Thread(target=self._act, args=(files,), daemon=True),

@@ -224,7 +224,7 @@ def test_root_ends_a_user_s_mount(open_folder: Path, environment: dict[str, str]
         'cd "$1"; mkdir mount; modfs mount mount',
         open_folder,
         environment,
-        then="modfs umount mount; ! grep \"$PWD/mount\" /proc/self/mounts",
+        then='modfs umount mount; ! grep "$PWD/mount" /proc/self/mounts',
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
