@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from loader.errors import UserError
 from modfs.mount.aside import Silent, aside
+from modfs.mount.descriptors import close_descriptors, open_descriptors
+from modfs.mount.log_file import open_log
 from modfs.mount.mountinfo import DEAD, FS_TYPE, SERVER, Mount, find, umount_lazily
 from modfs.mount.options import MountOptions
 from modfs.mount.serve import serve
@@ -114,18 +117,20 @@ def _background(
     """The server's process: a session of its own, which tells ``status`` how the start went."""
     code = 1
     try:
-        os.setsid()
         log_file = os.path.abspath(log_file) if log_file else None
-        os.chdir("/")
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(null, descriptor)
+        inherited = open_descriptors() - {status}
+        _leave_the_caller()
+
+        def made() -> LiveKernel:
+            live = make()  # which may read what the caller has open, as /dev/fd/63
+            close_descriptors(inherited, keep=(0, 1, 2))
+            return live
 
         def ready() -> None:
             os.write(status, _READY)
             os.close(status)
 
-        code = _serve_logged(make, mountpoint, options, log_file, verbose, ready)
+        code = _serve_logged(made, mountpoint, options, log_file, verbose, ready)
     except UserError as error:
         os.write(status, str(error).encode())
     except BaseException as error:
@@ -133,6 +138,18 @@ def _background(
         os.write(status, f"{mountpoint}: {error or type(error).__name__}".encode())
     finally:
         os._exit(code)
+
+
+def _leave_the_caller() -> None:
+    """Nothing of the caller's is left but its limits and its OOM score."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
 
 
 def _serve_logged(
@@ -180,9 +197,10 @@ def _set_up_log(log_file: str | None, verbose: bool) -> None:
         logging.basicConfig(format=form, level=level)
         return
     try:
-        logging.basicConfig(filename=log_file, format=form, level=min(level, logging.INFO))
+        stream = os.fdopen(open_log(log_file), "a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"{log_file}: {error.strerror}") from None
+    logging.basicConfig(stream=stream, format=form, level=min(level, logging.INFO))
 
 
 def _forward_kernel_log() -> Callable[[str], None]:

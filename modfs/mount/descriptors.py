@@ -8,8 +8,9 @@ from contextlib import suppress
 
 
 def open_descriptors() -> frozenset[int]:
-    """Those of this process; one of them, the folder that told, is closed by now."""
-    return frozenset(map(int, os.listdir("/proc/self/fd")))
+    """Those of this process."""
+    listed = map(int, os.listdir("/proc/self/fd"))  # with that of the folder, closed by now
+    return frozenset(number for number in listed if os.path.lexists(f"/proc/self/fd/{number}"))
 
 
 def close_descriptors(numbers: Collection[int], keep: Collection[int]) -> None:
