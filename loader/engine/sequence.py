@@ -287,11 +287,12 @@ def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: He
             kernel.unlink(module)
             raise
     except BaseException:
-        kernel.mod_stat_bump_invalid(image)
-        kernel.vfree(image.layout.total)
+        try:
+            kernel.mod_stat_bump_invalid(image)
+        finally:
+            kernel.vfree(image.layout.total)
         raise
-    held.give_all()
-    yield from do_init_module(kernel, module)
+    yield from do_init_module(kernel, module, held)
 
 
 def wait_for_other(kernel: Kernel, image: ModuleImage, reason: int) -> Steps:
@@ -352,17 +353,20 @@ def resolve_symbol_wait(
     return found
 
 
-def do_init_module(kernel: Kernel, module: Module) -> Steps:
+def do_init_module(kernel: Kernel, module: Module, held: Held) -> Steps:
     """Run init; the module is then Live, or gone."""
-    result: InitResult = InitResult(-errno.EINTR)
     try:
-        result = yield RunInit(module)
-    finally:
+        held.give_all()
+        result: InitResult = yield RunInit(module)
         if result.returns < 0:
-            kernel.free_module(module)
-    if result.returns < 0:
-        number = -result.returns
-        if number == errno.EEXIST and kernel.release.init_eexist_is_ebusy:
-            number = errno.EBUSY
-        raise LoadError(number)
-    kernel.went_live(module, result)
+            raise LoadError(_init_error(kernel, -result.returns))
+        kernel.went_live(module, result)
+    except BaseException:
+        kernel.free_module(module)
+        raise
+
+
+def _init_error(kernel: Kernel, number: int) -> int:
+    if number == errno.EEXIST and kernel.release.init_eexist_is_ebusy:
+        return errno.EBUSY
+    return number

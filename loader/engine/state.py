@@ -273,7 +273,10 @@ class Kernel:
             module.in_sysfs = True
 
     def went_live(self, module: Module, result: InitResult) -> None:
-        """Init succeeded: state Live, init memory freed, waiters woken, totals raised."""
+        """Init succeeded: state Live, init memory freed, waiters woken, totals raised.
+
+        What could fail for want of memory comes first, so that it is done or not begun.
+        """
         layout = module.image.layout
         with self.lock:
             if result.returns > 0:
@@ -282,13 +285,13 @@ class Kernel:
                     " it should follow 0/-E convention"
                 )
                 self.log.write("do_init_module: loading module anyway...")
+            holds = [self._modules[name] for name in result.holds if name in self._modules]
+            module.holds = holds
+            for held in holds:
+                held.references += 1
             module.state = LIVE
             module.init_freed = True
             module.references += result.references
-            for name in result.holds:
-                if held := self._modules.get(name):
-                    held.references += 1
-                    module.holds.append(held)
             self.memory.give(layout.init)
             self.wakeup(module.name)
             self.counters.total_text_size += layout.text_total
@@ -311,7 +314,8 @@ class Kernel:
     def _remove(self, module: Module) -> None:
         self._symbols.remove(module)
         for target in module.targets:
-            target.sources.remove(module)
+            if module in target.sources:
+                target.sources.remove(module)
         for held in module.holds:
             held.references -= 1
         self._percpu -= module.percpu
