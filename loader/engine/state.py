@@ -354,21 +354,24 @@ class Kernel:
     def snapshot(self) -> Snapshot:
         """Everything at one moment."""
         with self.lock:
-            return replace(self._statistics(None), modules=self._loaded())
+            return replace(self._statistics(None, True), modules=self._loaded())
 
-    def statistics(self) -> Snapshot:
-        """What ``stats`` shows: no modules, and no more duplicates than it prints."""
+    def statistics(self, unloaded: bool = False) -> Snapshot:
+        """What ``stats`` shows: no modules, and no more duplicates than it prints.
+
+        ``unloaded``: also the tainted modules that were removed, of which there may be any number.
+        """
         with self.lock:
-            return self._statistics(STATS_ROWS)
+            return self._statistics(STATS_ROWS, unloaded)
 
-    def _statistics(self, rows: int | None) -> Snapshot:
+    def _statistics(self, rows: int | None, unloaded: bool) -> Snapshot:
         return Snapshot.of(
             self.counters,
             tuple(
                 Duplicate(name, packed >> 2, bool(packed & BECOMING), bool(packed & LOAD))
                 for name, packed in islice(reversed(self._duplicates.items()), rows)
             ),
-            self._unloaded_tainted.rows(),
+            self._unloaded_tainted.rows() if unloaded else (),
         )
 
     def _loaded(self) -> tuple[LoadedModule, ...]:

@@ -133,9 +133,9 @@ class LiveKernel:
         """All counters and lists at one moment."""
         return self.kernel.snapshot()
 
-    def statistics(self) -> Snapshot:
-        """The same without the modules: all that the statistics files need."""
-        return self.kernel.statistics()
+    def statistics(self, unloaded: bool = False) -> Snapshot:
+        """What the statistics files need (Kernel.statistics)."""
+        return self.kernel.statistics(unloaded)
 
     def kmsg(self) -> str:
         """The kernel's log lines."""

@@ -18,8 +18,10 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NoReturn
 
+from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
 from modfs.mount.control_file import ControlFile, Nodes, TextFile
@@ -35,6 +37,10 @@ _ROOT_INODE, _CONTROL_INODE, _NODE_INODE = 1, 1000, 10_000
 
 def _no_entry() -> NoReturn:
     raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _text(live: LiveKernel, make: Callable[[Snapshot], str], unloaded: bool) -> str:
+    return make(live.statistics(unloaded))
 
 
 class ModulesDirectory:
@@ -54,7 +60,7 @@ class ModulesDirectory:
         self.uid, self.gid = os.geteuid(), os.getegid()
         self._control_mode = control_mode
         self._texts: dict[bytes, Callable[[], str]] = {
-            name.encode(): lambda make=file.text: make(live.statistics())  # type: ignore[misc]
+            name.encode(): partial(_text, live, file.text, name == "unloaded_tainted")
             for name, file in FILES.items()
         }
         self._texts[b"kmsg"] = live.kmsg

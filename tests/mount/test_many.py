@@ -149,3 +149,9 @@ def test_a_writer_of_an_unfinished_line_can_be_killed(
     assert writer.stdout and writer.stdout.readline() == b"written\n"
     writer.kill()
     writer.communicate(timeout=60)
+
+
+def test_what_has_no_end_is_refused(mounted: Callable[..., Path]) -> None:
+    mount = mounted()
+    for line in ("init_module /dev/zero", "finit_module /dev/zero", "insmod /dev/zero"):
+        assert request(mount, line) == errno.EINVAL
