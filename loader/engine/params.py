@@ -51,7 +51,8 @@ def _magnitude(text: str) -> int:
     count = 0
     while count < len(digits) and digits[count].lower() in known:
         count += 1
-    value = int(digits[:count], base) if count else 0
+    # Python refuses to read thousands of digits; 2**64 - 1 has 20, and no decimal starts with 0.
+    value = int(digits[: min(count, 21) if base == 10 else count], base) if count else 0
     if value >> 64:
         raise _Invalid(errno.ERANGE)
     if not count or digits[count:] not in ("", "\n"):

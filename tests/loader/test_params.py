@@ -67,6 +67,7 @@ def test_values(text: str, shown: str) -> None:
         ("int=12x", errno.EINVAL),
         ("int=09", errno.EINVAL),
         ("ulong=18446744073709551616", errno.ERANGE),
+        ("ulong=" + "9" * 5000, errno.ERANGE),
         ("bool=2", errno.EINVAL),
         ("bool=o", errno.EINVAL),
         ("list=1,2,3,4", errno.EINVAL),
