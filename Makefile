@@ -1,5 +1,6 @@
 # make demo    a mounted modfs at work: several shells race requests, cat stats before and after
 # make test    all checks and tests
+# make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make bench   the measurements (ONLY=name for one of them)
 # make lint    the checks alone
 # make clean   removes what the others made
@@ -8,8 +9,9 @@
 
 export PYTHON
 ARGS =
+MINUTES = 10
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint fuzz bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,10 +31,15 @@ lint:
 test: lint
 	.venv/bin/python -m pytest $(ARGS)
 
+fuzz:
+	@tools/setup.sh test
+	.venv/bin/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(REPLAY),--replay $(REPLAY)) $(ONLY)
+
 bench:
 	@tools/setup.sh bench
 	.venv/bin/python -m tests.bench $(ONLY)
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache tests/fuzz/findings
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

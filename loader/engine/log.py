@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable
 
 LINES = 4096
-LINE_MAX = 1024  # bytes: PRINTKRB_RECORD_MAX
+# Bytes of a line. Of PRINTKRB_RECORD_MAX, 1024, its level takes two and a NUL one (printk_sprint).
+LINE_MAX = 1021
 
 
 class KernelLog:
@@ -18,7 +19,9 @@ class KernelLog:
 
     def write(self, line: str) -> None:
         """Add one line (without newline) and tell the listener, who must not block."""
-        line = line[:LINE_MAX]
+        if len(line) > LINE_MAX or not line.isascii():
+            kept = line.encode("utf-8", "surrogateescape")[:LINE_MAX]
+            line = kept.decode("utf-8", "surrogateescape")
         self._lines.append(line)
         if self.listener is not None:
             self.listener(line)

@@ -91,6 +91,11 @@ class ModuleImage:
             self._elf = None  # the file's bytes are no longer needed
         return contents
 
+    def drop_bytes(self) -> None:
+        """Hold the file's bytes no longer: what may be needed of them is read."""
+        if self._elf is not None:
+            _ = self.contents
+
 
 def read_image(data: bytes, flags: int, config: Config) -> ModuleImage:
     """What a kernel of this ``config`` finds in the file ``data``, loaded with ``flags``."""

@@ -12,7 +12,7 @@ _WILDCARD = re.compile(r"[*?\[]")
 _WILD_PART = re.compile(r"[*?]|\[!?\]?[^\]]*\]?")
 
 
-def _normal_alias(alias: str) -> str:
+def normal_alias(alias: str) -> str:
     """`_` for `-` except in brackets, where it makes a range. kmod does it to both sides, too."""
     if "-" not in alias:
         return alias
@@ -45,7 +45,7 @@ class Aliases:
 
     def add(self, pattern: str, module: str) -> None:
         order, self._count = self._count, self._count + 1
-        pattern = _normal_alias(pattern)
+        pattern = normal_alias(pattern)
         wildcard = _WILDCARD.search(pattern)
         if wildcard is None:
             self._exact.setdefault(pattern, []).append((order, module))
@@ -55,7 +55,7 @@ class Aliases:
         self._wild.setdefault(pattern[:start], []).append(_Wild(order, needle, pattern, module))
 
     def lookup(self, alias: str) -> tuple[str, ...]:
-        alias = _normal_alias(alias)
+        alias = normal_alias(alias)
         hits = list(self._exact.get(alias, ()))
         for end in range(len(alias) + 1):
             for wild in self._wild.get(alias[:end], ()):

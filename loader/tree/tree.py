@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from loader.packings import read_module
-from loader.tree.aliases import Aliases
+from loader.tree.aliases import Aliases, normal_alias
 from loader.tree.probe_list import Probe
 from loader.words import MODULE_FILE, canonical, module_name
 
@@ -137,13 +137,15 @@ class Tree:
         () if there is no such module. Mirrors kmod_module_get_probe_list of libkmod.
         """
         probes: dict[Path, Probe] = {}
-        visited: set[str] = set()
+        # By name and alias: what an alias leads to is another module to libkmod than the one of
+        # that name, so it is visited once more.
+        visited: set[tuple[str, str]] = set()
 
-        def probe(name: str, required: bool) -> None:
+        def probe(name: str, required: bool, alias: str = "") -> None:
             path = self.path(name)
-            if path is None or name in visited:
+            if path is None or (name, alias) in visited:
                 return
-            visited.add(name)
+            visited.add((name, alias))
             for needed in (*self.dependencies(name), path):
                 before, after = self.softdeps(module_name(needed))
                 softly(before)
@@ -153,8 +155,9 @@ class Tree:
 
         def softly(aliases: tuple[str, ...]) -> None:
             for alias in aliases:
+                by_name = canonical(alias) in self._dep()
                 for module in self.resolve(alias):
-                    probe(module, False)
+                    probe(module, False, "" if by_name else normal_alias(alias))
 
         probe(canonical(name), True)
         return tuple(probes.values())
@@ -176,7 +179,7 @@ class Tree:
         for line in text.split("\n"):
             path, colon, needs = line.partition(":")
             path = path.strip()
-            if colon and MODULE_FILE.fullmatch(os.path.basename(path)):
+            if colon and "\0" not in line and MODULE_FILE.fullmatch(os.path.basename(path)):
                 found.setdefault(module_name(path), _Dep(path, needs))
         return found
 

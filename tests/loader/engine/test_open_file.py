@@ -20,7 +20,8 @@ import pytest
 from loader.calls import ANYONE, Caller, FinitModule, InitModule
 from loader.config import Config
 from loader.engine.open_file import CallersFile, can_lease, pread_all
-from loader.errors import LoadError
+from loader.errors import Failure, LoadError
+from loader.image.module_image import ModuleImage, read_image
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
 
@@ -33,7 +34,14 @@ def lease_signals() -> None:
 
 
 def of_a_call(caller: Caller = ANYONE, leases: bool = True) -> CallersFile:
-    return CallersFile(caller, Config(), leases)
+    return CallersFile(caller, read_whole, leases)
+
+
+def read_whole(
+    file: CallersFile, size: int, flags: int, data: bytes | None = None, /
+) -> ModuleImage | Failure:
+    """As an engine does that may hold any number of bytes."""
+    return read_image(data or pread_all(file.fd, size), flags, Config())
 
 
 def opened(file: int | Path, leases: bool = True, access: int = os.O_RDONLY) -> CallersFile:

@@ -428,7 +428,7 @@ def test_nothing_is_kept_for_a_request(make: Callable[..., Path]) -> None:
         errno_of(live, FinitModule(path))
     assert live.snapshot().duplicates[0].count == 5000
     assert not live.kernel._idempotent and not live._queues
-    assert len(live._images._images) == 1
+    assert len(live._files.images._images) == 1
     for _ in range(3000):
         errno_of(live, FinitModule(path, flags=4))  # logs a line each
     assert len(live.kernel.log.lines()) <= 4096

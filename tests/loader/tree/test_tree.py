@@ -144,7 +144,8 @@ def test_symbols_and_softdeps(tree: Tree) -> None:
 
 def test_nonsense_is_skipped(tmp_path: Path) -> None:
     nonsense = (
-        "\n:\nno colon\nalias\nalias x\nalias a b c\nsoftdep\nsoftdep x\n\0\udcff:\nx:y\n[:z\n"
+        "\n:\nno colon\nk\0/b.ko:\nc.ko: \0\nalias\nalias x\nalias a b c\n"
+        "softdep\nsoftdep x\n\0\udcff:\nx:y\n[:z\n"
     )
     good = {"modules.dep": "a.ko:\n", "modules.alias": "alias [z a\n", "modules.softdep": ""}
     for index in INDEXES:
@@ -283,6 +284,22 @@ def test_softdeps_need_not_succeed(demo: Path) -> None:
     required = {module_name(probe.path): probe.required for probe in tree.probe_list("xfs")}
     assert required == {"crc32c_intel": False, "libcrc32c": True, "xfs": True}
     assert tree.probe_list("none") == ()
+
+
+def test_an_alias_is_visited_beside_the_name_it_leads_to(tmp_path: Path) -> None:
+    """f needs long, long softly b-c, b-c softly f by an alias: modprobe then has f before b-c."""
+    root = tmp_path / "lib" / "modules" / RELEASE
+    specs = [
+        ModuleSpec("b-c", softdeps=("pre: x-y post: f",)),
+        ModuleSpec("long", softdeps=("post: b-c",)),
+        ModuleSpec("f", depends=("long",), aliases=("x-y",)),
+    ]
+    write_tree(root, specs)
+    subprocess.run(["depmod", "-b", tmp_path, RELEASE], check=True)
+    for spec in specs:
+        said = modprobe(tmp_path, "-n", "--show-depends", spec.name)
+        files = dict.fromkeys(line.split()[1] for line in said)
+        assert [str(one.path) for one in Tree.open(root).probe_list(spec.name)] == list(files)
 
 
 def test_modprobe_finds_the_same_modules(demo: Path) -> None:
