@@ -41,6 +41,7 @@ def umount(path: str) -> str:
     mount = _mounted(path)
     if os.geteuid() not in (0, mount.user()[0]):
         raise UserError(f"{path}: mounted by another user")
+    since = time.monotonic()
     try:
         _ask(mount)
     except Silent:
@@ -50,7 +51,6 @@ def umount(path: str) -> str:
             umount_lazily(mount.place)
             return ""
         return f"{path}: {_force(mount, 'it is served by something else', wait=True)}"
-    since = time.monotonic()
     if not _gone(mount, END_SECONDS + ANSWER_SECONDS):
         return f"{path}: {_force(mount, 'its server does not end', wait=False)}"
     if time.monotonic() - since < END_SECONDS:

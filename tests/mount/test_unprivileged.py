@@ -18,7 +18,7 @@ echo "insmod m.ko" > mount/control
 cat mount/stats
 stat -c %u mount/stats
 modfs umount mount
-! grep fuse.modfs /proc/self/mounts
+! grep "$1/mount fuse.modfs" /proc/self/mounts
 """
 
 
