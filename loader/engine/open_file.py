@@ -26,7 +26,7 @@ class CallersFile:
     cannot be read for a load. OSError from its methods: it cannot be opened.
     """
 
-    __slots__ = ("_closes", "_leases", "_open", "_read", "cookie", "fd", "readable", "share",
+    __slots__ = ("_caller", "_closes", "_leases", "_read", "cookie", "fd", "readable", "share",
                  "status", "written")  # fmt: skip
 
     cookie: Hashable
@@ -35,7 +35,7 @@ class CallersFile:
     def __init__(self, caller: Caller, read: ReadWhole, leases: bool) -> None:
         """``read`` finds what is in a file's first bytes; ``leases``: whether can_lease() was
         true."""
-        self._open = caller.open
+        self._caller = caller
         self._read = read
         self._leases = leases
         self._closes = False
@@ -48,7 +48,7 @@ class CallersFile:
             os.close(self.fd)
 
     def opened(self, call: FinitModule) -> CallersFile | None:
-        self.fd, self._closes = self._open(call.file, call.access)
+        self.fd, self._closes = self._caller.open(call.file, call.access)
         try:
             self.status = status = os.fstat(self.fd)
         except (OSError, OverflowError):
@@ -85,7 +85,7 @@ class CallersFile:
         if data is None or isinstance(data, bytes):
             size = len(data or b"")
         else:
-            self.fd, self._closes = self._open(data, O_RDONLY)
+            self.fd, self._closes = self._caller.open(data, O_RDONLY)
             self.status = os.fstat(self.fd)
             if not stat.S_ISREG(self.status.st_mode):
                 raise LoadError(errno.EINVAL)
@@ -93,7 +93,7 @@ class CallersFile:
         length = size if call.length is None else call.length
         if data is None or not EHDR.size <= length <= size:
             return None, length
-        found = self._read(self, length, 0, data if isinstance(data, bytes) else None)
+        found = self._read(self._caller, self, length, 0, data if isinstance(data, bytes) else None)
         if isinstance(found, Failure) and found.errno != errno.ENOMEM:
             raise LoadError(found.errno)  # its program could not read it either, and calls nothing
         return found, length
@@ -103,7 +103,13 @@ class ReadWhole(Protocol):
     """How an engine reads the file of a call; it knows what may be held in memory."""
 
     def __call__(
-        self, file: CallersFile, size: int, flags: int, data: bytes | None = None, /
+        self,
+        caller: Caller,
+        file: CallersFile,
+        size: int,
+        flags: int,
+        data: bytes | None = None,
+        /,
     ) -> ModuleImage | Failure:
         """What is in the first ``size`` bytes, of ``data`` where they have been read already."""
 

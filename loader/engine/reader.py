@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 from loader.calls import MODULE_INIT_COMPRESSED_FILE, Caller
@@ -37,26 +37,25 @@ class Reader:
         self._budget = budget
         self._wait = wait
         self.images = ImageCache()
+        self._known = self.images.get
 
     def read(self, step: sequence.Read, caller: Caller) -> ModuleImage | Failure:
         """kernel_read_file: EINVAL not a regular file, or empty; ETXTBSY; EFBIG; EIO."""
         file: CallersFile = step.file
-        status = file.status
-        if not stat.S_ISREG(status.st_mode):
-            return Failure(errno.EINVAL)
-        if file.written:
-            return Failure(errno.ETXTBSY)
-        size = status.st_size
-        if not 0 < size <= _FILE_MAX:
-            return Failure(errno.EINVAL if size <= 0 else errno.EFBIG)
-        key = (file.cookie, size, status.st_mtime_ns, status.st_ctime_ns, step.flags)
-        image = self.images.get(key)
-        if image is None:
-            found = self.read_new(caller, file, size, step.flags)
-            if isinstance(found, Failure):
-                return found
-            self.images.put(key, image := found)
-        return image
+        status, flags = file.status, step.flags
+        key = (file.cookie, status.st_size, status.st_mtime_ns, status.st_ctime_ns, flags)
+        image = self._known(key)  # which only a regular file can be
+        if image is not None and not file.written:
+            return image
+        return _refusal(file) or self._read_and_keep(key, file, flags, caller)
+
+    def _read_and_keep(
+        self, key: Hashable, file: CallersFile, flags: int, caller: Caller
+    ) -> ModuleImage | Failure:
+        found = self.read_new(caller, file, file.status.st_size, flags)
+        if not isinstance(found, Failure):
+            self.images.put(key, found)
+        return found
 
     def read_new(
         self, caller: Caller, file: CallersFile, size: int, flags: int, data: bytes | None = None
@@ -123,6 +122,18 @@ class Reader:
         if share is not None:
             with self._kernel.lock:
                 self._budget.give(share)
+
+
+def _refusal(file: CallersFile) -> Failure | None:
+    """Why it cannot be read for a load, whatever is in it."""
+    size = file.status.st_size
+    if not stat.S_ISREG(file.status.st_mode):
+        return Failure(errno.EINVAL)
+    if file.written:
+        return Failure(errno.ETXTBSY)
+    if size <= 0:
+        return Failure(errno.EINVAL)
+    return Failure(errno.EFBIG) if size > _FILE_MAX else None
 
 
 def _whole(fd: int, size: int) -> bytes:

@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable
-from functools import partial
 from typing import Any
 
 from loader.calls import ANYONE, Call, Caller, File, open_here
@@ -112,7 +111,7 @@ class LiveKernel:
         caller.may_init_module()
         if self._stopping:
             raise LoadError(SHUT_DOWN)
-        file = CallersFile(caller, partial(self._files.read_new, caller), self._leases)
+        file = CallersFile(caller, self._files.read_new, self._leases)
         try:
             steps = sequence.system_call(self.kernel, call, file)
             self._go_on(steps, next(steps), caller, file)

@@ -38,7 +38,7 @@ def of_a_call(caller: Caller = ANYONE, leases: bool = True) -> CallersFile:
 
 
 def read_whole(
-    file: CallersFile, size: int, flags: int, data: bytes | None = None, /
+    caller: Caller, file: CallersFile, size: int, flags: int, data: bytes | None = None, /
 ) -> ModuleImage | Failure:
     """As an engine does that may hold any number of bytes."""
     return read_image(data or pread_all(file.fd, size), flags, Config())
