@@ -36,7 +36,10 @@ def cited(text: str) -> set[str]:
     for first, word, last in CITATION.findall(text):
         found |= {first, last or first}
         if word == "to":
-            found |= {str(number) for number in range(int(first), int(last))}
+            section, _, start = first.rpartition(".")
+            end = last.rpartition(".")[2]
+            numbers = map(str, range(int(start), int(end)))
+            found |= {f"{section}.{number}" if section else number for number in numbers}
     return found
 
 
@@ -47,6 +50,7 @@ def cited(text: str) -> set[str]:
         ("behaviour.md sections 2 and 3.", {"2", "3"}),
         ("of behaviour.md\nsections 2 to 5", {"2", "3", "4", "5"}),
         ("# behaviour.md 2.4", {"2.4"}),
+        ("behaviour.md sections 2.9 to 2.11", {"2.9", "2.10", "2.11"}),
         ("as behaviour.md tells", set()),
     ],
 )

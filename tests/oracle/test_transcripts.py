@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -13,7 +15,7 @@ from loader.engine.init_routines import InitRoutines
 from loader.engine.threads import LiveKernel
 from loader.keyring import Keyring
 from modfs.verify.answerers import Direct
-from modfs.verify.compare import compare_steps, settings, sums, verify
+from modfs.verify.compare import Report, settings, sums, verify
 from modfs.verify.corpus import Corpus
 from modfs.verify.transcript import CallStep, Cat, Transcript
 from tests.recordings import DATA, TRANSCRIPTS
@@ -32,31 +34,47 @@ def test_there_are_fourteen() -> None:
     assert len(TRANSCRIPTS) == 14
 
 
-@pytest.mark.parametrize("path", TRANSCRIPTS, ids=IDS)
-def test_transcript(
-    path: Path, recorded: Corpus, init_routines: InitRoutines, keyring: Keyring
-) -> None:
-    transcript = Transcript.load(path)
+class Replay(NamedTuple):
+    """A recording, how it compared, and what the engine logged."""
+
+    path: Path
+    report: Report
+    kmsg: str
+
+
+@pytest.fixture(scope="session", params=TRANSCRIPTS, ids=IDS)
+def replay(
+    request: pytest.FixtureRequest,
+    recorded: Corpus,
+    init_routines: InitRoutines,
+    keyring: Keyring,
+) -> Replay:
+    """Each recording is replayed once, for all that is asked of it: some wait for seconds."""
+    transcript = Transcript.load(request.param)
+    engines: list[LiveKernel] = []
+
+    @contextmanager
+    def seen(live: LiveKernel) -> Iterator[Direct]:
+        engines.append(live)
+        yield Direct(live)
+
     config = settings(transcript, Config(keyring=keyring))
-    report = verify(transcript, recorded, config, init_routines)
+    report = verify(transcript, recorded, config, init_routines, seen)
+    return Replay(request.param, report, engines[0].kmsg())
+
+
+def test_transcript(replay: Replay) -> None:
+    report = replay.report
     assert report.differences == []
-    assert report.agreed == len(transcript.steps)
+    assert report.agreed == len(report.transcript.steps)
+    assert not report.past_the_mount
     # Only where duplicates divide by chance may sums stand in for texts.
-    assert not report.by_sums or path.parent.name == "early-check"
+    assert not report.by_sums or replay.path.parent.name == "early-check"
 
 
-@pytest.mark.parametrize("path", TRANSCRIPTS, ids=IDS)
-def test_kernel_log(
-    path: Path, recorded: Corpus, init_routines: InitRoutines, keyring: Keyring
-) -> None:
-    transcript = Transcript.load(path)
-    config = replace(settings(transcript, Config(keyring=keyring)), built_for=recorded.built_for)
-    live = LiveKernel(config, tree=recorded.tree, init_routines=init_routines)
-    live.kernel.exporter = recorded.exporter
-    engine = Direct(live)
-    compare_steps(transcript, engine, engine, recorded)
-    lines = path.with_suffix(".kmsg").read_text().splitlines()
-    assert live.kmsg().splitlines() == [line for line in lines if not _NOT_OURS.match(line)]
+def test_kernel_log(replay: Replay) -> None:
+    lines = replay.path.with_suffix(".kmsg").read_text().splitlines()
+    assert replay.kmsg.splitlines() == [line for line in lines if not _NOT_OURS.match(line)]
 
 
 def test_without_a_key_no_agreement_is_claimed(

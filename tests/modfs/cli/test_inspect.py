@@ -11,7 +11,7 @@ import pytest
 
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
-from loader.synthesize.trees import demo_tree
+from loader.synthesize.trees import demo_tree, write_tree
 from modfs import cli
 from modfs.verify.corpus import corpus
 from tests.recordings import DATA
@@ -61,8 +61,9 @@ def test_numbers_are_the_kernels(inspect: Run, recorded: Path) -> None:
 def test_compressed_modules_cost_their_file_as_well(
     inspect: Run, tmp_path: Path, compression: str
 ) -> None:
-    demo_tree(tmp_path / "plain")
-    demo_tree(tmp_path / "packed", compression=compression)
+    specs = [ModuleSpec(f"m{size}", text=size, symbols=size // 100) for size in (0, 9000, 50000)]
+    write_tree(tmp_path / "plain", specs)
+    write_tree(tmp_path / "packed", specs, compression=compression)
     (plain, packed, estimated) = (
         json.loads(inspect("--json", "--sort", "name", *arguments)[1])
         for arguments in (

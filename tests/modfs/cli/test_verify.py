@@ -143,8 +143,18 @@ def test_what_is_no_archive(environment: dict[str, str]) -> None:
     ],
 )
 def test_another_kernel_than_the_headers(
-    environment: dict[str, str], recorded: str, words: tuple[str, ...], status: int
+    environment: dict[str, str],
+    tmp_path: Path,
+    recorded: str,
+    words: tuple[str, ...],
+    status: int,
 ) -> None:
-    """--kernel replaces all that the header says, --without takes more away."""
-    race = DATA / "transcripts" / recorded / "race.jsonl"
+    """--kernel replaces all that the header says, --without takes more away.
+
+    The first two races tell: many at one file, and many at copies of one.
+    """
+    lines = (DATA / "transcripts" / recorded / "race.jsonl").read_text().splitlines(True)
+    third = [number for number, line in enumerate(lines) if '"threads"' in line][2]
+    race = tmp_path / "race.jsonl"
+    race.write_text("".join(lines[:third]))
     assert verify(environment, *ALL, *words, race).returncode == status
