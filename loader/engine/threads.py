@@ -177,7 +177,7 @@ class LiveKernel:
     # -- steps that take time ---------------------------------------------------------------------
 
     def _read(self, step: sequence.Read, caller: Caller) -> ModuleImage | Failure:
-        """kernel_read_file: EINVAL not a regular file, or empty; ETXTBSY; EFBIG; EIO."""
+        """kernel_read_file: EINVAL no regular file, or empty; ETXTBSY; EFBIG; ENOMEM; EIO."""
         file: CallersFile = step.file
         status = file.status
         if not stat.S_ISREG(status.st_mode):
@@ -194,6 +194,8 @@ class LiveKernel:
                 data = pread_all(file.fd, size)
             except OSError as error:
                 return Failure(error.errno or errno.EIO)
+            except MemoryError:
+                return Failure(errno.ENOMEM)
             if len(data) != size:
                 return Failure(errno.EIO)
             image = read_image(data, step.flags, self.config)
