@@ -174,10 +174,7 @@ def parse_release(text: str, without: Iterable[str] = ()) -> Release:
     """
     name, *rest = re.split(r"\s+without\b", text, maxsplit=1)
     lacking = [feature.strip() for words in rest for feature in words.split(",")]
-    try:
-        return release(name.strip(), (*lacking, *without))
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    return release(name.strip(), (*lacking, *without))
 
 
 def choose_release(

@@ -1,4 +1,5 @@
-"""What the tests of several rooms share: the installed command, and mounts that end with the test.
+"""What the tests of several rooms share: the installed command, mounts that end with the test, and
+the recordings of booted kernels, unpacked once.
 
 A mount here is the real one: ``modfs mount`` as a user types it, through the kernel.
 """
@@ -14,11 +15,23 @@ from pathlib import Path
 
 import pytest
 
+from loader.engine.init_routines import InitRoutines
+from loader.engine.init_routines_file import read_init_routines
+from loader.keyring import Keyring
+from modfs.verify.corpus import Corpus, corpus
 from tests.mounts import unmount_below
+from tests.recordings import DATA
 
 PROJECT = Path(__file__).parent.parent
 COMMANDS = Path(sys.executable).parent
 """The folder that holds the command ``modfs``."""
+
+_CHEAP = ("loader", "modfs", "oracle")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes milliseconds runs before what mounts, so that most mistakes are told at once."""
+    items.sort(key=lambda item: item.path.relative_to(PROJECT / "tests").parts[0] not in _CHEAP)
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +70,28 @@ def mounted(workshop: Path, environment: dict[str, str]) -> Callable[..., Path]:
         return folder
 
     return mount
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Iterator[Corpus]:
+    """The files and modules of the recordings, and what is known of their kernel."""
+    with corpus(DATA / "files.tar.zst", DATA / "modules.tar.zst") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def init_routines() -> InitRoutines:
+    """How the recorded modules' init routines behaved."""
+    return read_init_routines(DATA / "environment.json")
+
+
+@pytest.fixture(scope="session")
+def keyring() -> Keyring:
+    """The key of the recorded kernel."""
+    return Keyring.load(DATA / "signing_key.x509")
+
+
+@pytest.fixture
+def recorded_tree(recorded: Corpus) -> Path:
+    """Debian's modules for Linux 6.12, with depmod's indexes."""
+    return recorded.root / "modules"

@@ -14,17 +14,22 @@ NOBODY = 65534
 SCRIPT = r"""
 mknod "$1/fuse" c 10 229; chmod 666 "$1/fuse"; mount --bind "$1/fuse" /dev/fuse
 chown -R "$2:$2" "$1"
-exec setpriv --reuid="$2" --regid="$2" --clear-groups sh -ec "$3" sh "$1"
+setpriv --reuid="$2" --regid="$2" --clear-groups sh -ec "$3" sh "$1"
+cd "$1"
+exec sh -ec "$4"
 """
 
 
 def run_as_nobody(
-    script: str, folder: Path, environment: dict[str, str]
+    script: str, folder: Path, environment: dict[str, str], then: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a shell script as nobody, who may open /dev/fuse; its $1 is ``folder``, made nobody's."""
+    """Run a shell script as nobody, who may open /dev/fuse; its $1 is ``folder``, made nobody's.
+
+    ``then``: a shell script for root to run in that folder afterwards.
+    """
     prepare = "set -e\n" + _opened(Path(sys.base_prefix), PROJECT) + SCRIPT
     return subprocess.run(
-        ["unshare", "--mount", "sh", "-c", prepare, "sh", folder, str(NOBODY), script],
+        ["unshare", "--mount", "sh", "-c", prepare, "sh", folder, str(NOBODY), script, then],
         env=environment,
         cwd="/",
         capture_output=True,

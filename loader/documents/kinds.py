@@ -117,7 +117,7 @@ class ModuleOrAlias(str):
         return cls(module_or_alias(_text(value, cls.wanted)))
 
 
-class Kernel(str):
+class KernelRelease(str):
     """A kernel release that the engine can be."""
 
     __slots__ = ()
@@ -129,7 +129,7 @@ class Kernel(str):
     }
 
     @classmethod
-    def read(cls, value: object) -> Kernel:
+    def read(cls, value: object) -> KernelRelease:
         name = _text(value, cls.wanted)
         release(name)
         return cls(name)

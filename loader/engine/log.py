@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-_LINES = 4096
-_LINE_MAX = 1024  # bytes: PRINTKRB_RECORD_MAX
+LINES = 4096
+# Bytes of a line. Of PRINTKRB_RECORD_MAX, 1024, its level takes two and a NUL one (printk_sprint).
+LINE_MAX = 1021
 
 
 class KernelLog:
     """The newest lines; older ones are forgotten. Written under the kernel's lock."""
 
-    def __init__(self, lines: int = _LINES) -> None:
+    def __init__(self, lines: int = LINES) -> None:
         self._lines: deque[str] = deque(maxlen=lines)
         self.listener: Callable[[str], None] | None = None
 
     def write(self, line: str) -> None:
         """Add one line (without newline) and tell the listener, who must not block."""
-        line = line[:_LINE_MAX]
+        if len(line) > LINE_MAX or not line.isascii():
+            kept = line.encode("utf-8", "surrogateescape")[:LINE_MAX]
+            line = kept.decode("utf-8", "surrogateescape")
         self._lines.append(line)
         if self.listener is not None:
             self.listener(line)

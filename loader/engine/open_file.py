@@ -10,12 +10,13 @@ import threading
 from collections.abc import Hashable
 from fcntl import F_GETFL, F_RDLCK, F_SETLEASE, F_UNLCK, fcntl
 from os import O_ACCMODE, O_PATH, O_RDONLY, O_RDWR
+from typing import Protocol
 
 from loader.calls import Caller, FinitModule, InitModule
-from loader.config import Config
-from loader.errors import LoadError
+from loader.engine.budget import Share
+from loader.errors import Failure, LoadError
 from loader.image.elf_format import EHDR
-from loader.image.module_image import ModuleImage, read_image
+from loader.image.module_image import ModuleImage
 
 
 class CallersFile:
@@ -25,18 +26,21 @@ class CallersFile:
     cannot be read for a load. OSError from its methods: it cannot be opened.
     """
 
-    __slots__ = ("_closes", "_config", "_leases", "_open", "cookie", "fd", "readable", "status",
-                 "written")  # fmt: skip
+    __slots__ = ("_caller", "_closes", "_leases", "_read", "cookie", "fd", "readable", "share",
+                 "status", "written")  # fmt: skip
 
     cookie: Hashable
     status: os.stat_result
 
-    def __init__(self, caller: Caller, config: Config, leases: bool) -> None:
-        """``leases``: whether can_lease() was true."""
-        self._open = caller.open
-        self._config = config
+    def __init__(self, caller: Caller, read: ReadWhole, leases: bool) -> None:
+        """``read`` finds what is in a file's first bytes; ``leases``: whether can_lease() was
+        true."""
+        self._caller = caller
+        self._read = read
         self._leases = leases
         self._closes = False
+        self.share: Share | None = None
+        """Of the engine's budget, for what is held of the file."""
 
     def close(self) -> None:
         """The call is over."""
@@ -44,7 +48,7 @@ class CallersFile:
             os.close(self.fd)
 
     def opened(self, call: FinitModule) -> CallersFile | None:
-        self.fd, self._closes = self._open(call.file, call.access)
+        self.fd, self._closes = self._caller.open(call.file, call.access)
         try:
             self.status = status = os.fstat(self.fd)
         except (OSError, OverflowError):
@@ -74,26 +78,40 @@ class CallersFile:
         self.readable = access in (O_RDONLY, O_RDWR)
         self.written = busy or access != O_RDONLY
 
-    def memory(self, call: InitModule) -> tuple[ModuleImage | None, int]:
+    def memory(self, call: InitModule) -> tuple[ModuleImage | Failure | None, int]:
+        """OSError: the file that holds the image cannot be opened; EINVAL: it is no regular file,
+        which might have no end."""
         data = call.image
-        if data is not None and not isinstance(data, bytes):
-            self.fd, self._closes = self._open(data, O_RDONLY)
-            data = contents(self.fd)
-        length = len(data or b"") if call.length is None else call.length
-        if data is None or not EHDR.size <= length <= len(data):
+        if data is None or isinstance(data, bytes):
+            size = len(data or b"")
+        else:
+            self.fd, self._closes = self._caller.open(data, O_RDONLY)
+            self.status = os.fstat(self.fd)
+            if not stat.S_ISREG(self.status.st_mode):
+                raise LoadError(errno.EINVAL)
+            size = self.status.st_size
+        length = size if call.length is None else call.length
+        if data is None or not EHDR.size <= length <= size:
             return None, length
-        return read_image(data[:length], 0, self._config), length
+        found = self._read(self._caller, self, length, 0, data if isinstance(data, bytes) else None)
+        if isinstance(found, Failure) and found.errno != errno.ENOMEM:
+            raise LoadError(found.errno)  # its program could not read it either, and calls nothing
+        return found, length
 
 
-def contents(fd: int) -> bytes:
-    """All of a file, as a program reads it to hand it to init_module.
+class ReadWhole(Protocol):
+    """How an engine reads the file of a call; it knows what may be held in memory."""
 
-    OSError: it cannot be read; EINVAL: no regular file, which might have no end.
-    """
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        raise LoadError(errno.EINVAL)
-    return pread_all(fd, status.st_size)
+    def __call__(
+        self,
+        caller: Caller,
+        file: CallersFile,
+        size: int,
+        flags: int,
+        data: bytes | None = None,
+        /,
+    ) -> ModuleImage | Failure:
+        """What is in the first ``size`` bytes, of ``data`` where they have been read already."""
 
 
 def pread_all(fd: int, size: int) -> bytes:

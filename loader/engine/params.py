@@ -7,14 +7,20 @@ init_module or finit_module. Values are kept as the text that /sys/module/NAME/p
 from __future__ import annotations
 
 import errno
+import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from loader.image.parameters import Parameter
+from loader.config import PAGE_SIZE
+from loader.engine.log import LINE_MAX, LINES
+from loader.image.parameter_types import ARRAY_OF, CHARP, INTEGERS, NO_ARGUMENT, STRING
+from loader.image.parameters import Parameter, page_of
 from loader.words import canonical
 
 _CHARP_MAX = 1024  # bytes
-_SPACE = " \t\n\v\f\r"
+_BLANKS = " \t\n\v\f\r"
+_ARGUMENT = re.compile(rf'(?:[^{_BLANKS}"]|"[^"]*+"?+)++')
 _TRUE, _FALSE = frozenset("yYtT1"), frozenset("nNfF0")
 
 
@@ -22,7 +28,7 @@ class Parsed(NamedTuple):
     """What parse_args made of a parameter string.
 
     ``values``: text of each parameter that was set. ``errno``: of the last bad one, or 0.
-    ``log``: lines in the order in which the kernel prints them.
+    ``log``: the lines in the order in which the kernel prints them, the newest 4096 of them.
     """
 
     values: dict[str, str]
@@ -40,22 +46,24 @@ class _Invalid(Exception):
 # -- one value ------------------------------------------------------------------------------------
 
 
+_NUMBER = re.compile(
+    r"0[xX](?P<hexadecimal>[0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*)"
+)
+_BASES = {"hexadecimal": 16, "octal": 8, "decimal": 10}
+_DIGITS = 22  # of 64 bits, in the base that needs most
+
+
 def _magnitude(text: str) -> int:
     """_kstrtoull with base 0: 0x.. hexadecimal, 0.. octal, else decimal; one newline may end it."""
-    base, digits = 10, text
-    if text[:1] == "0":
-        base = 8
-        if text[1:2] in ("x", "X") and text[2:3] in tuple("0123456789abcdefABCDEF"):
-            base, digits = 16, text[2:]
-    known = "0123456789abcdef"[:base]
-    count = 0
-    while count < len(digits) and digits[count].lower() in known:
-        count += 1
-    # Python refuses to read thousands of digits; 2**64 - 1 has 20, and no decimal starts with 0.
-    value = int(digits[: min(count, 21) if base == 10 else count], base) if count else 0
-    if value >> 64:
+    number = _NUMBER.match(text)
+    if number is None:
+        raise _Invalid(errno.EINVAL)
+    base = number.lastgroup or ""
+    digits = number[base].lstrip("0")
+    # Python itself would refuse to read a decimal number of more than 4300 digits.
+    if len(digits) > _DIGITS or (value := int(digits or "0", _BASES[base])) >> 64:
         raise _Invalid(errno.ERANGE)
-    if not count or digits[count:] not in ("", "\n"):
+    if text[number.end() :] not in ("", "\n"):
         raise _Invalid(errno.EINVAL)
     return value
 
@@ -97,42 +105,41 @@ def _charp(text: str) -> str:
     return text
 
 
-_SCALARS: dict[str, Callable[[str], str]] = {
-    "byte": _integer(0, 0xFF),
-    "short": _integer(-(1 << 15), (1 << 15) - 1),
-    "ushort": _integer(0, 0xFFFF),
-    "int": _integer(-(1 << 31), (1 << 31) - 1),
-    "uint": _integer(0, (1 << 32) - 1),
-    "long": _integer(-(1 << 63), (1 << 63) - 1),
-    "ulong": _integer(0, (1 << 64) - 1),
-    "ullong": _integer(0, (1 << 64) - 1),
-    "hexint": _integer(0, (1 << 32) - 1, "{:#08x}"),
-    "charp": _charp,
+_SETTERS: dict[str, Callable[[str], str]] = {
+    **{name: _integer(*integer.limits, integer.show) for name, integer in INTEGERS.items()},
+    CHARP: _charp,
     "bool": lambda text: "Y" if _truth(text) else "N",
-    "bint": lambda text: "1" if _truth(text) else "0",
     "invbool": lambda text: "Y" if _truth(text) else "N",
+    "bint": lambda text: "1" if _truth(text) else "0",
 }
-
-# Types that may stand without "=value" (KERNEL_PARAM_OPS_FL_NOARG): they are then switched on.
-_NO_ARGUMENT = frozenset(("bool", "bint", "invbool"))
-_ARRAY = "array of "
 
 
 def _scalar(kind: str, value: str) -> str:
-    parse = _SCALARS.get(kind)
+    parse = _SETTERS.get(kind)
     return value if parse is None else parse(value)  # unknown: the module's own function
 
 
 def _array(parameter: Parameter, value: str) -> str:
     """param_array: a comma-separated list, no longer than the array."""
-    kind = parameter.type.removeprefix(_ARRAY)
-    shown = []
-    for count, element in enumerate(value.split(",")):
-        if parameter.max_elements is not None and count == parameter.max_elements:
-            limit = parameter.max_elements
+    kind, limit = parameter.type.removeprefix(ARRAY_OF), parameter.max_elements
+    shown, left = [], PAGE_SIZE  # what follows a page is checked, but never seen
+    for count, element in enumerate(_elements(value)):
+        if count == limit:
             raise _Invalid(errno.EINVAL, f"{{name}}: can only take {limit} arguments")
-        shown.append(_scalar(kind, element))
-    return ",".join(shown)
+        text = _scalar(kind, element)
+        if left > 0:
+            shown.append(text)
+            left -= len(text) + 1
+    return page_of(",".join(shown))
+
+
+def _elements(value: str) -> Iterator[str]:
+    """The parts of a list, one at a time: it may have as many as it has characters."""
+    start = 0
+    while (comma := value.find(",", start)) >= 0:
+        yield value[start:comma]
+        start = comma + 1
+    yield value[start:]
 
 
 def _copystring(parameter: Parameter, value: str) -> str:
@@ -146,12 +153,12 @@ def _copystring(parameter: Parameter, value: str) -> str:
 def set_parameter(parameter: Parameter, value: str | None) -> str:
     """The text that the parameter shows after it was set to ``value`` (None: no "=")."""
     if value is None:
-        if parameter.type not in _NO_ARGUMENT:
+        if parameter.type not in NO_ARGUMENT:
             raise _Invalid(errno.EINVAL)
         value = "1"
-    if parameter.type.startswith(_ARRAY):
+    if parameter.type.startswith(ARRAY_OF):
         return _array(parameter, value)
-    if parameter.type == "string":
+    if parameter.type == STRING:
         return _copystring(parameter, value)
     return _scalar(parameter.type, value)
 
@@ -159,37 +166,38 @@ def set_parameter(parameter: Parameter, value: str | None) -> str:
 # -- the whole string -----------------------------------------------------------------------------
 
 
-def arguments(text: str) -> Iterator[tuple[str, str | None, str]]:
-    """(name, value or None, rest of the string) of each argument (next_arg, lib/cmdline.c).
+def arguments(text: str) -> Iterator[tuple[str, str | None, int]]:
+    """(name, value or None, where it ends) of each argument (next_arg, lib/cmdline.c).
 
     Double quotes hold blanks together; around a whole value or argument they are taken off.
     """
-    rest = text.lstrip(_SPACE)
-    while rest:
-        quoted = in_quote = rest[0] == '"'
-        if quoted:
-            rest = rest[1:]
-        equals, end = 0, len(rest)
-        for position, character in enumerate(rest):
-            if character in _SPACE and not in_quote:
-                end = position
-                break
-            if not equals and character == "=":
-                equals = position
-            if character == '"':
-                in_quote = not in_quote
-        argument, rest = rest[:end], rest[end + 1 :].lstrip(_SPACE)
-        name, value = argument, None
-        if equals:
-            name, value = argument[:equals], argument[equals + 1 :]
-            if value[:1] == '"':
-                value = value[1:].removesuffix('"')
-        if quoted and argument.endswith('"'):
-            if value is None:
-                name = name[:-1]
-            elif value.endswith('"'):
-                value = value[:-1]
-        yield name, value, rest
+    for argument in _ARGUMENT.finditer(text):
+        start, end = argument.span()
+        yield *_name_and_value(text, start, end), end
+
+
+def _name_and_value(text: str, start: int, end: int) -> tuple[str, str | None]:
+    quoted = text[start] == '"'
+    start += quoted
+    equals = text.find("=", start + 1, end)  # a name has at least one character
+    value = equals + 1
+    value_quoted = equals > 0 and text.startswith('"', value, end)
+    if (quoted or value_quoted) and start < end and text[end - 1] == '"':
+        end -= 1
+    if equals < 0:
+        return text[start:end], None
+    return text[start:equals], text[value + value_quoted : end]
+
+
+class _Lines(deque[str]):
+    """The newest lines that a module logs, no more and no longer ones than the log keeps."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(maxlen=LINES)
+        self._module = module
+
+    def say(self, text: str) -> None:
+        self.append(f"{self._module}: {text}"[:LINE_MAX])
 
 
 def parse_args(module: str, text: str, parameters: Mapping[str, Parameter]) -> Parsed:
@@ -197,27 +205,28 @@ def parse_args(module: str, text: str, parameters: Mapping[str, Parameter]) -> P
 
     A bad value is logged and the rest still parsed; the last errno is the result. Unknown names
     are logged and ignored, but for async_probe and dyndbg, which every module takes. What follows
-    ``--`` is not for the module.
+    ``--`` is not for the module. No more is kept of the lines than the log keeps.
     """
     values: dict[str, str] = {}
-    log: list[str] = []
+    log = _Lines(module)
     number = 0
-    for name, value, rest in arguments(text):
+    for name, value, end in arguments(text):
         if value is None and name == "--":
             if not number:
-                log.append(f"{module}: parameters '{rest}' after `--' ignored")
+                rest = text[end:].lstrip(_BLANKS)
+                log.say(f"parameters '{rest}' after `--' ignored")
             break
         parameter = parameters.get(canonical(name))
         if parameter is None:
             if name not in ("async_probe", "dyndbg"):
-                log.append(f"{module}: unknown parameter '{name}' ignored")
+                log.say(f"unknown parameter '{name}' ignored")
             continue
         try:
             values[parameter.name] = set_parameter(parameter, value)
         except _Invalid as invalid:
             number = invalid.errno
             if invalid.log:
-                log.append(invalid.log.format(name=parameter.name))
+                log.append(invalid.log.format(name=parameter.name)[:LINE_MAX])
             what = "too large" if number == errno.ENOSPC else "invalid"
-            log.append(f"{module}: `{value or ''}' {what} for parameter `{name}'")
+            log.say(f"`{value or ''}' {what} for parameter `{name}'")
     return Parsed(values, number, tuple(log))

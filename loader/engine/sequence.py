@@ -109,7 +109,7 @@ class Files(Protocol):
     def opened(self, call: FinitModule) -> OpenedFile | None:
         """The open file; None: no such descriptor. LoadError: its path cannot be opened."""
 
-    def memory(self, call: InitModule) -> tuple[ModuleImage | None, int]:
+    def memory(self, call: InitModule) -> tuple[ModuleImage | Failure | None, int]:
         """What is found at the address, None if it is not mapped, and the length in bytes."""
 
 
@@ -143,6 +143,12 @@ def finit_module(kernel: Kernel, call: FinitModule, files: Files) -> Steps:
         number = 0
     except LoadError as error:
         number = error.errno or errno.EINTR
+        raise
+    except MemoryError:
+        number = errno.ENOMEM
+        raise
+    except Exception:
+        number = errno.EIO
         raise
     finally:
         kernel.idempotent_complete(file.cookie, number)
@@ -192,6 +198,8 @@ def init_module(kernel: Kernel, call: InitModule, files: Files) -> Steps:
             held.take(length)
             if image is None:
                 raise LoadError(errno.EFAULT)
+            if isinstance(image, Failure):
+                raise LoadError(image.errno)
         except LoadError:
             kernel.kread_failed(length)
             raise
@@ -261,7 +269,7 @@ def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: He
             raise kernel.failed(image.becoming_failure)
         early = kernel.release.early_check
         if early and not kernel.module_patient_check_exists(image.name, BECOMING):
-            yield from wait_for_other(kernel, image.name, BECOMING)
+            yield from wait_for_other(kernel, image, BECOMING)
         if image.layout_failure:
             raise kernel.failed(image.layout_failure)
         kernel.vmalloc(image.layout.total)
@@ -272,22 +280,25 @@ def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: He
     try:
         yield Copy(image)
         if not kernel.module_patient_check_exists(image.name, LOAD, module):  # add_unformed_module
-            yield from wait_for_other(kernel, image.name, LOAD)
+            yield from wait_for_other(kernel, image, LOAD)
         try:
             yield from form_module(kernel, module, params)
         except BaseException:
             kernel.unlink(module)
             raise
     except BaseException:
-        kernel.mod_stat_bump_invalid(image)
-        kernel.vfree(image.layout.total)
+        try:
+            kernel.mod_stat_bump_invalid(image)
+        finally:
+            kernel.vfree(image.layout.total)
         raise
-    held.give_all()
-    yield from do_init_module(kernel, module)
+    yield from do_init_module(kernel, module, held)
 
 
-def wait_for_other(kernel: Kernel, name: str, reason: int) -> Steps:
+def wait_for_other(kernel: Kernel, image: ModuleImage, reason: int) -> Steps:
     """A module of that name is still on its way: wait for its end, then fail all the same."""
+    name = image.name
+    image.drop_bytes()  # there may be thousands that wait, each with a file of its own
     yield Wait(name, lambda: kernel.finished_loading(name))
     raise kernel.duplicate_failed(name, reason)
 
@@ -342,17 +353,20 @@ def resolve_symbol_wait(
     return found
 
 
-def do_init_module(kernel: Kernel, module: Module) -> Steps:
+def do_init_module(kernel: Kernel, module: Module, held: Held) -> Steps:
     """Run init; the module is then Live, or gone."""
-    result: InitResult = InitResult(-errno.EINTR)
     try:
-        result = yield RunInit(module)
-    finally:
+        held.give_all()
+        result: InitResult = yield RunInit(module)
         if result.returns < 0:
-            kernel.free_module(module)
-    if result.returns < 0:
-        number = -result.returns
-        if number == errno.EEXIST and kernel.release.init_eexist_is_ebusy:
-            number = errno.EBUSY
-        raise LoadError(number)
-    kernel.went_live(module, result)
+            raise LoadError(_init_error(kernel, -result.returns))
+        kernel.went_live(module, result)
+    except BaseException:
+        kernel.free_module(module)
+        raise
+
+
+def _init_error(kernel: Kernel, number: int) -> int:
+    if number == errno.EEXIST and kernel.release.init_eexist_is_ebusy:
+        return errno.EBUSY
+    return number

@@ -273,7 +273,10 @@ class Kernel:
             module.in_sysfs = True
 
     def went_live(self, module: Module, result: InitResult) -> None:
-        """Init succeeded: state Live, init memory freed, waiters woken, totals raised."""
+        """Init succeeded: state Live, init memory freed, waiters woken, totals raised.
+
+        What could fail for want of memory comes first, so that it is done or not begun.
+        """
         layout = module.image.layout
         with self.lock:
             if result.returns > 0:
@@ -282,13 +285,13 @@ class Kernel:
                     " it should follow 0/-E convention"
                 )
                 self.log.write("do_init_module: loading module anyway...")
+            holds = [self._modules[name] for name in result.holds if name in self._modules]
+            module.holds = holds
+            for held in holds:
+                held.references += 1
             module.state = LIVE
             module.init_freed = True
             module.references += result.references
-            for name in result.holds:
-                if held := self._modules.get(name):
-                    held.references += 1
-                    module.holds.append(held)
             self.memory.give(layout.init)
             self.wakeup(module.name)
             self.counters.total_text_size += layout.text_total
@@ -311,7 +314,8 @@ class Kernel:
     def _remove(self, module: Module) -> None:
         self._symbols.remove(module)
         for target in module.targets:
-            target.sources.remove(module)
+            if module in target.sources:
+                target.sources.remove(module)
         for held in module.holds:
             held.references -= 1
         self._percpu -= module.percpu
@@ -350,21 +354,24 @@ class Kernel:
     def snapshot(self) -> Snapshot:
         """Everything at one moment."""
         with self.lock:
-            return replace(self._statistics(None), modules=self._loaded())
+            return replace(self._statistics(None, True), modules=self._loaded())
 
-    def statistics(self) -> Snapshot:
-        """What ``stats`` shows: no modules, and no more duplicates than it prints."""
+    def statistics(self, unloaded: bool = False) -> Snapshot:
+        """What ``stats`` shows: no modules, and no more duplicates than it prints.
+
+        ``unloaded``: also the tainted modules that were removed, of which there may be any number.
+        """
         with self.lock:
-            return self._statistics(STATS_ROWS)
+            return self._statistics(STATS_ROWS, unloaded)
 
-    def _statistics(self, rows: int | None) -> Snapshot:
+    def _statistics(self, rows: int | None, unloaded: bool) -> Snapshot:
         return Snapshot.of(
             self.counters,
             tuple(
                 Duplicate(name, packed >> 2, bool(packed & BECOMING), bool(packed & LOAD))
                 for name, packed in islice(reversed(self._duplicates.items()), rows)
             ),
-            self._unloaded_tainted.rows(),
+            self._unloaded_tainted.rows() if unloaded else (),
         )
 
     def _loaded(self) -> tuple[LoadedModule, ...]:

@@ -106,6 +106,6 @@ def _ref_module(module: Module, owner: Module) -> Module | int | None:
         return owner
     if owner.state != LIVE:
         return errno.ENOENT
+    module.targets.append(owner)  # first, so that what is undone in between finds it
     owner.sources.append(module)
-    module.targets.append(owner)
     return None

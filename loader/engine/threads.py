@@ -9,23 +9,22 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Hashable
-from contextlib import suppress
 from typing import Any
 
 from loader.calls import ANYONE, Call, Caller, File, open_here
 from loader.config import Config
 from loader.engine import sequence
+from loader.engine.budget import Budget, default_budget
 from loader.engine.init_routines import InitRoutines
 from loader.engine.module import InitResult
 from loader.engine.open_file import CallersFile, can_lease, pread_all
+from loader.engine.reader import Reader
 from loader.engine.state import Kernel
 from loader.engine.stats import Snapshot
-from loader.errors import Failure, LoadError
-from loader.image.cache import ImageCache
+from loader.errors import LoadError
 from loader.image.module_image import ModuleImage, read_image
 from loader.tree.tree import Tree
 
@@ -34,7 +33,6 @@ log = logging.getLogger("loader")
 # What calls get from an engine that ends, as from a file system that is gone. Not EINTR: programs
 # would only try again.
 SHUT_DOWN = errno.ENOTCONN
-_FILE_MAX = (1 << 31) - 1  # bytes: kernel_read_file is asked for INT_MAX at most
 
 
 class _Interrupted(Exception):
@@ -42,13 +40,36 @@ class _Interrupted(Exception):
 
 
 class _Queue:
-    """Those who wait under one key."""
+    """Those who wait under one key. Used with the kernel's lock held.
 
-    __slots__ = ("condition", "waiters")
+    They are woken one by the other: ten thousand threads that all want Python's lock at once, and
+    ask for it again every few milliseconds, get nothing done.
+    """
+
+    __slots__ = ("_condition", "_to_wake", "waiters")
 
     def __init__(self, lock: threading.Lock) -> None:
-        self.condition = threading.Condition(lock)
+        self._condition = threading.Condition(lock)
+        self._to_wake = 0
         self.waiters = 0
+
+    def wait(self, seconds: float | None) -> None:
+        """Until woken, or for so long."""
+        try:
+            self._condition.wait(seconds)
+        finally:
+            self._wake_next()
+
+    def wake(self) -> None:
+        """Each of those who wait now, in turn."""
+        under_way, self._to_wake = self._to_wake, self.waiters
+        if not under_way:
+            self._wake_next()
+
+    def _wake_next(self) -> None:
+        if self._to_wake:
+            self._to_wake -= 1
+            self._condition.notify()
 
 
 class LiveKernel:
@@ -60,7 +81,10 @@ class LiveKernel:
         *,
         tree: Tree | None = None,
         init_routines: InitRoutines | None = None,
+        file_memory: int | None = None,
     ) -> None:
+        """``file_memory``: bytes of files that may be held at one time, by all calls together; more
+        have to wait, and a file longer than that is ENOMEM. None: see default_budget."""
         self.config = config or Config()
         self.tree = tree
         self.init_routines = init_routines or InitRoutines()
@@ -68,12 +92,13 @@ class LiveKernel:
         self.kernel.wakeup = self._wakeup
         if tree is not None:
             self.kernel.exporter = tree.exporter
-        self._images = ImageCache()
+        limit = default_budget() if file_memory is None else file_memory
+        self._files = Reader(self.kernel, Budget(limit, self._wakeup), self._wait)
         self._queues: dict[Hashable, _Queue] = {}
         self._stopping = False
         self._leases = can_lease()
         self._handlers: dict[type, Callable[[Any, Caller], Any]] = {
-            sequence.Read: self._read,
+            sequence.Read: self._files.read,
             sequence.Wait: self._wait,
             sequence.RunInit: self._run_init,
             # The other steps take no time here: their work was done when the file was read.
@@ -86,10 +111,10 @@ class LiveKernel:
         caller.may_init_module()
         if self._stopping:
             raise LoadError(SHUT_DOWN)
-        file = CallersFile(caller, self.config, self._leases)
+        file = CallersFile(caller, self._files.read_new, self._leases)
         try:
             steps = sequence.system_call(self.kernel, call, file)
-            self._go_on(steps, next(steps), caller)
+            self._go_on(steps, next(steps), caller, file)
         except StopIteration:
             return
         except LoadError:
@@ -98,6 +123,8 @@ class LiveKernel:
             raise _load_error(error) from None
         finally:
             file.close()
+            if file.share is not None:
+                self._files.release(file)
 
     # -- what can be read -------------------------------------------------------------------------
 
@@ -105,9 +132,9 @@ class LiveKernel:
         """All counters and lists at one moment."""
         return self.kernel.snapshot()
 
-    def statistics(self) -> Snapshot:
-        """The same without the modules: all that the statistics files need."""
-        return self.kernel.statistics()
+    def statistics(self, unloaded: bool = False) -> Snapshot:
+        """What the statistics files need (Kernel.statistics)."""
+        return self.kernel.statistics(unloaded)
 
     def kmsg(self) -> str:
         """The kernel's log lines."""
@@ -129,7 +156,7 @@ class LiveKernel:
         """Every waiting caller looks at its signal_pending again."""
         with self.kernel.lock:
             for queue in self._queues.values():
-                queue.condition.notify_all()
+                queue.wake()
 
     def shutdown(self) -> None:
         """End all waits and init routines with SHUT_DOWN; new calls get it at once."""
@@ -138,7 +165,9 @@ class LiveKernel:
 
     # -- driving a sequence -----------------------------------------------------------------------
 
-    def _go_on(self, steps: sequence.Steps, step: sequence.Step, caller: Caller) -> None:
+    def _go_on(
+        self, steps: sequence.Steps, step: sequence.Step, caller: Caller, file: CallersFile
+    ) -> None:
         """From a step to the end, which is a StopIteration or a LoadError."""
         handlers = self._handlers
         while True:
@@ -146,61 +175,45 @@ class LiveKernel:
             if handler is None:
                 step = steps.send(None)
                 continue
+            if file.share is not None:  # nothing of the file is held through a wait
+                self._files.release(file)
             try:
                 reply = handler(step, caller)
             except LoadError as error:
                 step = steps.throw(error)
             except _Interrupted:
-                self._leave(steps, step)
+                self._leave(steps, step, file)
                 raise LoadError(errno.EINTR) from None
             except Exception as error:
                 step = steps.throw(error)
             else:
                 step = steps.send(reply)
 
-    def _leave(self, steps: sequence.Steps, step: sequence.Step) -> None:
+    def _leave(self, steps: sequence.Steps, step: sequence.Step, file: CallersFile) -> None:
         """The caller goes. A load that is running its init goes on in a thread of the engine."""
         if isinstance(step, sequence.RunInit):
-            threading.Thread(target=self._finish, args=(steps, step), daemon=True).start()
+            finish = threading.Thread(target=self._finish, args=(steps, step, file), daemon=True)
+            try:
+                finish.start()
+            except RuntimeError:  # no thread can be had: its init ends here
+                steps.close()
         else:
             steps.close()
 
-    def _finish(self, steps: sequence.Steps, step: sequence.Step) -> None:
-        with suppress(StopIteration, LoadError):
-            self._go_on(steps, step, ANYONE)
+    def _finish(self, steps: sequence.Steps, step: sequence.Step, file: CallersFile) -> None:
+        try:
+            self._go_on(steps, step, ANYONE, file)
+        except (StopIteration, LoadError):
+            pass
+        except Exception as error:  # the load is undone, and there is nobody to tell
+            _load_error(error)
 
     def _wakeup(self, key: Hashable) -> None:
         queue = self._queues.get(key)
         if queue is not None:
-            queue.condition.notify_all()
+            queue.wake()
 
     # -- steps that take time ---------------------------------------------------------------------
-
-    def _read(self, step: sequence.Read, caller: Caller) -> ModuleImage | Failure:
-        """kernel_read_file: EINVAL no regular file, or empty; ETXTBSY; EFBIG; ENOMEM; EIO."""
-        file: CallersFile = step.file
-        status = file.status
-        if not stat.S_ISREG(status.st_mode):
-            return Failure(errno.EINVAL)
-        if file.written:
-            return Failure(errno.ETXTBSY)
-        size = status.st_size
-        if not 0 < size <= _FILE_MAX:
-            return Failure(errno.EINVAL if size <= 0 else errno.EFBIG)
-        key = (file.cookie, size, status.st_mtime_ns, status.st_ctime_ns, step.flags)
-        image = self._images.get(key)
-        if image is None:
-            try:
-                data = pread_all(file.fd, size)
-            except OSError as error:
-                return Failure(error.errno or errno.EIO)
-            except MemoryError:
-                return Failure(errno.ENOMEM)
-            if len(data) != size:
-                return Failure(errno.EIO)
-            image = read_image(data, step.flags, self.config)
-            self._images.put(key, image)
-        return image
 
     def _wait(self, step: sequence.Wait, caller: Caller) -> None:
         deadline = None if step.timeout is None else time.monotonic() + step.timeout
@@ -220,7 +233,7 @@ class LiveKernel:
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
                         return
-                    queue.condition.wait(left)
+                    queue.wait(left)
             finally:
                 queue.waiters -= 1
                 if not queue.waiters:

@@ -10,10 +10,11 @@ one of them. Whatever follows the first frame or stream is ignored by all three.
 from __future__ import annotations
 
 import errno
+import io
 import lzma
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import zstandard
 
@@ -26,13 +27,17 @@ _GZIP_HEADER = 10  # bytes: magic, flags, time, extra flags, operating system
 _GZIP_FLAG_NAME = 0x08
 _XZ_STREAM_HEADER = 12  # bytes
 _XZ_CHECK_CRC32 = 1  # lib/xz knows no integrity check above this one
-_XZ_FILTER_LZMA2 = 0x21
-_XZ_FILTERS_BCJ = frozenset(range(0x04, 0x0C))
 
-# Output kept while unpacking; above it, a first pass only counts, so that a file that would grow
-# past the limit never takes its memory.
-_KEEP = 64 << 20
-_CHUNK = 1 << 20
+# Block flags: reserved bits and those that say more than two filters; one filter before the last;
+# the compressed and the uncompressed size are there.
+_XZ_UNKNOWN_FLAGS, _XZ_CONVERTER, _XZ_SIZES = 0x3E, 0x01, (0x40, 0x80)
+_XZ_FILTER_LZMA2 = b"\x21"
+_XZ_FILTERS_BCJ = frozenset(bytes((number,)) for number in range(0x04, 0x0C))
+
+_CHUNK = 1 << 20  # bytes unpacked at a time
+_ENDING = 64  # bytes: longer than any end that is looked for
+_AT_ONCE = 64 << 20  # bytes of a zstd frame that are unpacked in one step if it tells its size
+_WALKED_LITERALS = 32 << 20  # bytes of a module whose Huffman codes are gone through once more
 
 # ZSTD_ErrorCode (zstd_errors.h) by the words that the library uses for them.
 _ZSTD_STATUS: tuple[tuple[str, int], ...] = (
@@ -59,39 +64,65 @@ class DecompressError(Exception):
         self.failure = Failure(number, log)
 
 
-def decompress(compression: str, data: bytes, limit: int, strict_zstd: bool = True) -> bytes:
+def decompress(
+    compression: str,
+    data: bytes,
+    limit: int,
+    strict_zstd: bool = True,
+    *,
+    start: bytes = b"",
+    end: bytes = b"",
+) -> bytes:
     """The module inside ``data``, by the one format that the kernel was built for.
 
-    ``strict_zstd``: with the zstd of kernels before 6.15 (see loader.huffman).
+    ``strict_zstd``: with the zstd of kernels before 6.15 (see loader.huffman). What neither begins
+    with ``start`` nor ends with ``end`` is not kept: only its length is true, its bytes are zeros.
+    Takes no more memory than what is kept of the module, and an eighth of it.
     DecompressError: EINVAL where the kernel rejects the data, ENOMEM when more than ``limit``
     bytes would come out, EOPNOTSUPP for a kernel without module decompression ("none").
     """
     unpack = _UNPACK.get(compression)
     if unpack is None:
         raise DecompressError(errno.EOPNOTSUPP)
-    module = unpack(data, limit)
-    if strict_zstd and compression == ZSTD.name and not _has_checksum(data):
+    chunks = _bounded(unpack(data, limit), limit)
+    first = next(chunks, b"")
+    if first.startswith(start):
+        module = _joined(first, chunks)
+    else:
+        length, tail = _measured(first, chunks)
+        if end and tail.endswith(end):
+            module = _joined(b"", _bounded(unpack(data, limit), limit))
+        else:
+            module = bytes(length)  # takes no memory until somebody looks at it
+    if strict_zstd and compression == ZSTD.name and len(module) <= _WALKED_LITERALS:
         _check_huffman(data)
     return module
 
 
-def _bounded(open_stream: Callable[[], Callable[[int], bytes]], limit: int) -> bytes:
-    """Everything a stream yields, in memory only once it is known to stay within ``limit``."""
-    read = open_stream()
-    kept: list[bytes] = []
+def _bounded(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
     total = 0
-    while chunk := read(_CHUNK):
+    for chunk in chunks:
         total += len(chunk)
         if total > limit:
             raise DecompressError(errno.ENOMEM)
-        if total <= _KEEP:
-            kept.append(chunk)
-        else:
-            kept.clear()
-    if total <= _KEEP:
-        return b"".join(kept)
-    read = open_stream()
-    return b"".join(iter(lambda: read(_CHUNK), b""))
+        yield chunk
+
+
+def _joined(first: bytes, chunks: Iterator[bytes]) -> bytes:
+    """All of it, in one buffer that grows."""
+    whole = io.BytesIO(first)
+    whole.seek(0, io.SEEK_END)
+    whole.writelines(chunks)
+    return whole.getvalue()
+
+
+def _measured(first: bytes, chunks: Iterator[bytes]) -> tuple[int, bytes]:
+    """How many bytes they are, and the last ones."""
+    length, tail = len(first), first
+    for chunk in chunks:
+        length += len(chunk)
+        tail = tail[-_ENDING:] + chunk
+    return length, tail
 
 
 # -- zstd -----------------------------------------------------------------------------------------
@@ -113,12 +144,12 @@ def _has_checksum(frame: bytes) -> bool:
 
 
 def _check_huffman(frame: bytes) -> None:
-    if not literals_end_exactly(frame):
+    if not _has_checksum(frame) and not literals_end_exactly(frame):
         line = f"ZSTD-decompression failed with status {_ZSTD_CORRUPTION}"
         raise DecompressError(errno.EINVAL, line)
 
 
-def _unpack_zstd(data: bytes, limit: int) -> bytes:
+def _unpack_zstd(data: bytes, limit: int) -> Iterator[bytes]:
     """module_zstd_decompress: the first frame, whole or cut short."""
     if not data.startswith(ZSTD.magic):
         raise DecompressError(errno.EINVAL, "not a zstd compressed module")
@@ -131,19 +162,23 @@ def _unpack_zstd(data: bytes, limit: int) -> bytes:
     known = size not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR)
     if known and size > limit:
         raise DecompressError(errno.ENOMEM)
-    if known and size <= _KEEP:
-        try:
-            return zstandard.ZstdDecompressor().decompress(data)
-        except zstandard.ZstdError:
-            pass  # damaged or cut short: the stream decoder tells which
-
-    def open_stream() -> Callable[[int], bytes]:
-        return zstandard.ZstdDecompressor().stream_reader(data).read
-
+    whole = _whole_frame(data) if known and size <= _AT_ONCE else None
+    if whole is not None:
+        yield whole
+        return
+    reader = zstandard.ZstdDecompressor().stream_reader(data)
     try:
-        return _bounded(open_stream, limit)
+        yield from iter(lambda: reader.read(_CHUNK), b"")
     except zstandard.ZstdError as error:
         raise _zstd_error(error) from None
+
+
+def _whole_frame(data: bytes) -> bytes | None:
+    """The fastest way for most; None if the frame is damaged or cut short: a stream tells which."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError:
+        return None
 
 
 # -- gzip -----------------------------------------------------------------------------------------
@@ -161,34 +196,33 @@ def _gzip_header_length(data: bytes) -> int:
     return data.find(b"\0", _GZIP_HEADER) + 1
 
 
-def _unpack_gzip(data: bytes, limit: int) -> bytes:
+def _unpack_gzip(data: bytes, limit: int) -> Iterator[bytes]:
     """module_gzip_decompress: raw deflate data up to its end; no check of CRC and length."""
     start = _gzip_header_length(data)
     if not start:
         raise DecompressError(errno.EINVAL, "not a gzip compressed module")
-
-    def failed(status: int) -> DecompressError:
-        return DecompressError(errno.EINVAL, f"decompression failed with status {status}")
-
-    def open_stream() -> Callable[[int], bytes]:
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        rest = data[start:]
-
-        def read(size: int) -> bytes:
-            nonlocal rest
-            out = inflate.decompress(rest, size)
-            rest = inflate.unconsumed_tail
-            if not out and not inflate.eof:
-                raise failed(_Z_BUF_ERROR)  # no progress: the input ended too early
-            return out
-
-        return read
-
     try:
-        return _bounded(open_stream, limit)
+        yield from _inflated(data, start)
     except zlib.error as error:
         status = re.match(r"Error (-?\d+)", str(error))
-        raise failed(int(status[1]) if status else _Z_DATA_ERROR) from None
+        raise _failed(int(status[1]) if status else _Z_DATA_ERROR) from None
+
+
+def _inflated(data: bytes, start: int) -> Iterator[bytes]:
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    pieces = (data[place : place + _CHUNK] for place in range(start, len(data), _CHUNK))
+    while not inflate.eof:
+        piece = inflate.unconsumed_tail or next(pieces, b"")
+        out = inflate.decompress(piece, _CHUNK)
+        if out:
+            yield out
+        elif not piece:
+            raise _failed(_Z_BUF_ERROR)  # no progress: the input ended too early
+
+
+def _failed(status: int) -> DecompressError:
+    """What gzip and xz have in common."""
+    return DecompressError(errno.EINVAL, f"decompression failed with status {status}")
 
 
 # -- xz -------------------------------------------------------------------------------------------
@@ -210,28 +244,32 @@ def _xz_header_status(data: bytes) -> int:
 
 
 def _xz_block_status(block: bytes) -> int:
-    """Filters of one block: LZMA2 last, at most one branch converter before it."""
-    size = (block[0] + 1) * 4 if block and block[0] else 0
-    if not size or len(block) < size:
+    """Filters of one block: LZMA2 last, at most one branch converter before it (dec_block_header).
+
+    The header has, each a byte but for the sizes: its own length, flags, the two sizes if they are
+    there, and of each filter a number and how many bytes of properties follow.
+    """
+    length = (block[0] + 1) * 4 if block and block[0] else 0
+    if not length or len(block) < length:
         return _XZ_OK  # the index, or cut short
-    flags, position = block[1], 2
-    if flags & 0x3E:
-        return _XZ_OPTIONS_ERROR  # more than two filters, or reserved bits
-    for present in (0x40, 0x80):  # optional compressed and uncompressed size
-        if flags & present:
-            while position < size and block[position] & 0x80:
-                position += 1
-            position += 1
-    if flags & 1:
-        if position >= size or block[position] not in _XZ_FILTERS_BCJ:
-            return _XZ_OPTIONS_ERROR
-        position += 1
-        if position >= size or block[position] != 0:
-            return _XZ_OPTIONS_ERROR  # a start offset
-        position += 1
-    if position >= size or block[position] != _XZ_FILTER_LZMA2:
+    fields = io.BytesIO(block[1:length])
+    flags = fields.read(1)[0]
+    if flags & _XZ_UNKNOWN_FLAGS:
         return _XZ_OPTIONS_ERROR
-    return _XZ_OK
+    for size in _XZ_SIZES:
+        if flags & size:
+            _skip_number(fields)
+    if flags & _XZ_CONVERTER:
+        known, properties = fields.read(1) in _XZ_FILTERS_BCJ, fields.read(1)
+        if not known or properties != b"\0":  # there could be a start offset
+            return _XZ_OPTIONS_ERROR
+    return _XZ_OK if fields.read(1) == _XZ_FILTER_LZMA2 else _XZ_OPTIONS_ERROR
+
+
+def _skip_number(fields: io.BytesIO) -> None:
+    """All bytes but the last of a number have the highest bit set."""
+    while fields.read(1) >= b"\x80":
+        pass
 
 
 def _xz_status(error: lzma.LZMAError) -> int:
@@ -241,41 +279,26 @@ def _xz_status(error: lzma.LZMAError) -> int:
     return _XZ_FORMAT_ERROR if "format" in text else _XZ_DATA_ERROR
 
 
-def _unpack_xz(data: bytes, limit: int) -> bytes:
+def _unpack_xz(data: bytes, limit: int) -> Iterator[bytes]:
     """module_xz_decompress: the first stream, which must reach the end of its footer."""
     if not data.startswith(XZ.magic):
         raise DecompressError(errno.EINVAL, "not an xz compressed module")
-
-    def failed(status: int) -> DecompressError:
-        return DecompressError(errno.EINVAL, f"decompression failed with status {status}")
-
     if status := _xz_header_status(data):
-        raise failed(status)
-
-    def open_stream() -> Callable[[int], bytes]:
-        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
-        rest = data
-
-        def read(size: int) -> bytes:
-            nonlocal rest
-            while not decoder.eof:
-                out = decoder.decompress(rest, size)
-                rest = b""
-                if out:
-                    return out
-                if decoder.needs_input:
-                    raise failed(_XZ_OK)  # the input ended before the stream did
-            return b""
-
-        return read
-
+        raise _failed(status)
+    decoder = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
     try:
-        return _bounded(open_stream, limit)
+        while not decoder.eof:
+            out = decoder.decompress(data, _CHUNK)
+            data = b""  # the decoder has all of it
+            if out:
+                yield out
+            elif decoder.needs_input:
+                raise _failed(_XZ_OK)  # the input ended before the stream did
     except lzma.LZMAError as error:
-        raise failed(_xz_status(error)) from None
+        raise _failed(_xz_status(error)) from None
 
 
-_UNPACK: dict[str, Callable[[bytes, int], bytes]] = {
+_UNPACK: dict[str, Callable[[bytes, int], Iterator[bytes]]] = {
     ZSTD.name: _unpack_zstd,
     GZIP.name: _unpack_gzip,
     XZ.name: _unpack_xz,

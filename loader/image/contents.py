@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
-from loader.image.elf import ElfModule
-from loader.image.elf_format import SHN_ABS, SHN_COMMON, SHN_LIVEPATCH, STB_WEAK
-from loader.image.parameters import Parameter, read_parameters
+from loader.image.elf import ElfModule, Symbol
+from loader.image.elf_format import SHN_ABS, SHN_COMMON, SHN_LIVEPATCH, SHN_UNDEF, STB_WEAK
+from loader.image.parameters import Parameter, Place, read_parameters
+from loader.image.room import MOST, Room
 
 _VERSION = struct.Struct("<Q56s")  # struct modversion_info
 _CRC = struct.Struct("<I")
+
+# The tags that a load looks at; only import_ns is taken more than once.
+_TAGS = (
+    *("depends", "intree", "license", "livepatch", "srcversion", "staging", "test", "vermagic"),
+    "version",
+)
+_INIT, _EXIT = b"init_module\0", b"cleanup_module\0"
+_DESCRIBING = (b"__ksymtab_", b"__kstrtabns_", b"__crc_", b"__param_")
+_NEED = 200  # bytes: what Python takes for one Need besides its name
 
 
 class Export(NamedTuple):
@@ -38,14 +50,15 @@ class Need(NamedTuple):
 class Contents:
     """What the load needs beyond the layout: symbols, versions, parameters, licence.
 
-    ``versions``: CRC by symbol from __versions, None if it holds none. ``percpu``: bytes and
-    alignment of .data..percpu. ``crcs_missing``: exports without __kcrctab.
+    ``modinfo``: the values of those tags that a load looks at. ``versions``: CRC by symbol from
+    __versions, None if it holds none. ``percpu``: bytes and alignment of .data..percpu.
+    ``crcs_missing``: exports without __kcrctab.
     """
 
     modinfo: dict[str, list[str]] = field(default_factory=dict)
     has_init: bool = True
     has_exit: bool = True
-    needs: tuple[Need, ...] = ()
+    needs: Iterable[Need] = ()
     exports: tuple[Export, ...] = ()
     versions: dict[str, int] | None = None
     parameters: dict[str, Parameter] = field(default_factory=dict)
@@ -69,29 +82,21 @@ class Contents:
 
 
 def read_contents(elf: ElfModule) -> Contents:
-    """Symbols, versions and parameters of a module that passed every check."""
-    values: dict[str, tuple[int, int]] = {}  # the symbols that describe others: shndx, value
-    needs: list[Need] = []
-    defined: set[str] = set()
-    count = elf.e_shnum
-    symbols = list(elf.symbols())
-    for symbol in symbols[1:]:
-        if 0 < symbol.shndx < count:
-            if symbol.name.startswith("__"):
-                values[symbol.name] = symbol.shndx, symbol.value
-            defined.add(symbol.name)
-        elif need := _need(symbol.name, symbol.info, symbol.shndx, count):
-            needs.append(need)
-    exports = tuple(_exports(elf, values))
+    """Symbols, versions and parameters of a module that passed every check.
+
+    All that is kept of a file takes about as much memory as the file, however often its names
+    overlap (see loader.image.room).
+    """
+    found = _Symbols(elf)
     pcpu = elf.index_pcpu
     return Contents(
-        modinfo=elf.modinfo,
-        has_init="init_module" in defined,
-        has_exit="cleanup_module" in defined,
-        needs=tuple(needs),
-        exports=exports,
+        modinfo=_modinfo(elf),
+        has_init=found.has_init,
+        has_exit=found.has_exit,
+        needs=found.needs,
+        exports=tuple(_exports(elf, found.places)),
         versions=versions(elf),
-        parameters=read_parameters(elf, symbols),
+        parameters=read_parameters(elf, found.places),
         percpu=(elf.sh_size[pcpu], elf.sh_addralign[pcpu]) if pcpu else (0, 0),
         crcs_missing=any(
             elf.find(table) and not elf.find(crcs)
@@ -100,47 +105,118 @@ def read_contents(elf: ElfModule) -> Contents:
     )
 
 
-def _need(name: str, info: int, shndx: int, count: int) -> Need | None:
+def _modinfo(elf: ElfModule) -> dict[str, list[str]]:
+    tags = {name: [value] for name in _TAGS if (value := elf.tag(name)) is not None}
+    namespaces = list(islice(elf.values("import_ns"), MOST))
+    return tags | ({"import_ns": namespaces} if namespaces else {})
+
+
+# -- symbols --------------------------------------------------------------------------------------
+
+
+class _Symbols:
+    """What one pass over the symbols finds.
+
+    ``places``: where the symbols are that describe others, by name. ``needs``: what is not defined
+    in a section.
+    """
+
+    def __init__(self, elf: ElfModule) -> None:
+        self.places: dict[str, Place] = {}
+        self.needs: Iterable[Need]
+        self.has_init = self.has_exit = False
+        names, room, needs = Room(elf.size), elf.size, []
+        for symbol in _telling(elf):
+            if 0 < symbol.shndx < elf.e_shnum:
+                self._describe(elf, symbol, names)
+            elif room >= 0 and (need := _need(elf, symbol)):
+                needs.append(need)
+                room -= _NEED + len(need.name) + len(need.problem)
+        self.needs = tuple(needs) if room >= 0 else _ManyNeeds(elf)
+
+    def _describe(self, elf: ElfModule, symbol: Symbol, names: Room) -> None:
+        start = elf.strings + symbol.st_name
+        if elf.data.startswith(_INIT, start):
+            self.has_init = True
+        elif elf.data.startswith(_EXIT, start):
+            self.has_exit = True
+        elif len(self.places) < MOST:
+            name = elf.string(symbol.st_name)
+            if names.take(len(name)):
+                self.places[name] = symbol.shndx, symbol.value
+
+
+def _telling(elf: ElfModule) -> Iterator[Symbol]:
+    """The symbols that are not defined in a section, and those whose name tells something."""
+    telling, count = (_INIT, _EXIT, *_DESCRIBING), elf.e_shnum
+    starts, strings = elf.data.startswith, elf.strings
+    for first, names, sections in elf.symbol_columns(1):
+        for index, (name, shndx) in enumerate(zip(names, sections, strict=True), first):
+            if not 0 < shndx < count or starts(telling, strings + name):
+                yield elf.symbol(index)
+
+
+class _ManyNeeds(Iterable[Need]):
+    """Needs that would take more memory than their file: made anew when they are gone through."""
+
+    def __init__(self, elf: ElfModule) -> None:
+        self._elf = elf
+
+    def __iter__(self) -> Iterator[Need]:
+        for symbol in _telling(self._elf):
+            if not 0 < symbol.shndx < self._elf.e_shnum and (need := _need(self._elf, symbol)):
+                yield need
+
+
+def _need(elf: ElfModule, symbol: Symbol) -> Need | None:
     """What simplify_symbols does with a symbol that is not defined in a section."""
-    if shndx == 0:
-        return Need(name, weak=info >> 4 == STB_WEAK or name == "_GLOBAL_OFFSET_TABLE_")
+    shndx = symbol.shndx
+    if shndx in (SHN_ABS, SHN_LIVEPATCH):
+        return None
+    name = elf.string(symbol.st_name)
+    if shndx == SHN_UNDEF:
+        weak = symbol.info >> 4 == STB_WEAK or name == "_GLOBAL_OFFSET_TABLE_"
+        return Need(name, weak=weak)
     if shndx == SHN_COMMON:
         if name.startswith("__gnu_lto"):
             return None
         return Need(name, problem="please compile with -fno-common")
-    if shndx in (SHN_ABS, SHN_LIVEPATCH):
-        return None
-    problem = f"Symbol {name} has an invalid section index {shndx} (max {count - 1})"
+    problem = f"Symbol {name} has an invalid section index {shndx} (max {elf.e_shnum - 1})"
     return Need(name, problem=problem)
 
 
-def _exports(elf: ElfModule, values: dict[str, tuple[int, int]]) -> list[Export]:
-    exports = []
-    for symbol, (shndx, _) in values.items():
+# -- exports --------------------------------------------------------------------------------------
+
+
+def _exports(elf: ElfModule, places: dict[str, Place]) -> Iterator[Export]:
+    room = Room(elf.size)
+    for symbol, (shndx, _) in places.items():
         if not symbol.startswith("__ksymtab_"):
             continue
         name = symbol.removeprefix("__ksymtab_")
-        gpl = elf.name(shndx).startswith(("__ksymtab_gpl", "___ksymtab_gpl"))
-        namespace = _string_at(elf, values.get(f"__kstrtabns_{name}"))
-        exports.append(Export(name, gpl, namespace, _crc_at(elf, values.get(f"__crc_{name}"))))
-    return exports
+        gpl = elf.name_starts_with(shndx, (b"__ksymtab_gpl", b"___ksymtab_gpl"))
+        namespace = _string_at(elf, places.get(f"__kstrtabns_{name}"))
+        if not room.take(len(namespace)):
+            namespace = ""
+        yield Export(name, gpl, namespace, _crc_at(elf, places.get(f"__crc_{name}")))
 
 
-def _string_at(elf: ElfModule, place: tuple[int, int] | None) -> str:
+def _string_at(elf: ElfModule, place: Place | None) -> str:
     if place is None:
         return ""
-    content = elf.content(place[0])
-    return content[place[1] :].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+    start, end = elf.extent(place[0])
+    return elf.text(start + place[1], end)
 
 
-def _crc_at(elf: ElfModule, place: tuple[int, int] | None) -> int | None:
+def _crc_at(elf: ElfModule, place: Place | None) -> int | None:
     """The version of an export; None where the section was emptied."""
     if place is None:
         return None
-    content = elf.content(place[0])
-    if place[1] + _CRC.size > len(content) or not any(content):
+    start, end = elf.extent(place[0])
+    start += place[1]
+    if start + _CRC.size > end or elf.is_blank(place[0]):
         return None
-    return int(_CRC.unpack_from(content, place[1])[0])
+    return int(_CRC.unpack_from(elf.data, start)[0])
 
 
 def versions(elf: ElfModule) -> dict[str, int] | None:
@@ -148,12 +224,12 @@ def versions(elf: ElfModule) -> dict[str, int] | None:
 
     A section of zeros records nothing: modules stripped to their tables have one.
     """
-    content = elf.content(elf.index_vers) if elf.index_vers else b""
-    if not any(content):
+    if not elf.index_vers or elf.is_blank(elf.index_vers):
         return None
-    whole = content[: len(content) // _VERSION.size * _VERSION.size]
+    start, end = elf.extent(elf.index_vers)
+    end -= (end - start) % _VERSION.size
     crcs: dict[str, int] = {}
-    for crc, name in _VERSION.iter_unpack(whole):
-        text = name.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+    for crc, name in _VERSION.iter_unpack(memoryview(elf.data)[start:end]):
+        text = name.partition(b"\0")[0].decode("utf-8", "surrogateescape")
         crcs.setdefault(text, crc)
     return crcs

@@ -11,19 +11,23 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from functools import cached_property
 from operator import add
 from typing import NamedTuple
 
-from loader.config import MODULE_NAME_LEN
+from loader.config import MODULE_NAME_LEN, PAGE_SIZE
 from loader.errors import Failure
 from loader.image.elf_format import (
     EHDR,
+    ELF_MAGIC,
     ET_REL,
     MODULE_NAME_OFFSET,
+    RELA,
     SHDR,
     SHF_ALLOC,
     SHT_NOBITS,
     SHT_NULL,
+    SHT_RELA,
     SHT_STRTAB,
     SHT_SYMTAB,
     SYM,
@@ -32,11 +36,17 @@ from loader.image.elf_format import (
 
 NO_NAME = "(missing .modinfo section or name field)"
 
+# Names may overlap: thousands of symbols can each have another end of one string as long as the
+# file for their name. So no text is taken longer than anybody looks at it.
+_NAME_MAX = 1024  # bytes: a line of the log; kallsyms takes half of it (KSYM_NAME_LEN)
+_VALUE_MAX = 1 << 16  # bytes of a .modinfo value: a page is shown of it, `depends` may be longer
+_SYMBOLS_AT_ONCE = 1 << 16  # as many as are held decoded, of a table that may fill the file
+
 
 class Symbol(NamedTuple):
-    """One Elf64_Sym with its name."""
+    """One Elf64_Sym. ``st_name`` is where its name starts in the string table."""
 
-    name: str
+    st_name: int
     info: int
     shndx: int
     value: int
@@ -94,7 +104,7 @@ class ElfModule:
         header = EHDR.unpack_from(data)
         magic, e_type, e_machine = header[0][:4], header[1], header[2]
         e_shoff, e_shentsize, e_shnum, self.e_shstrndx = header[6], *header[11:14]
-        if magic != b"\x7fELF":
+        if magic != ELF_MAGIC:
             raise ElfError("Invalid ELF header magic: != \x7fELF")
         if e_type != ET_REL:
             raise ElfError(f"Invalid ELF header type: {e_type} != {ET_REL}")
@@ -116,7 +126,7 @@ class ElfModule:
         self.sh_name, self.sh_type = words[0::16].tolist(), words[1::16].tolist()
         self.sh_flags, self.sh_offset = longs[1::8].tolist(), longs[3::8].tolist()
         self.sh_size, self.sh_addralign = longs[4::8].tolist(), longs[6::8].tolist()
-        self.sh_link, self.sh_info = words[10::16].tolist(), words[11::16].tolist()
+        self.sh_link, self.sh_info = words[10::16], words[11::16]
         self._check_section_ends()
 
     def _check_section_ends(self) -> None:
@@ -141,9 +151,13 @@ class ElfModule:
         size = self.sh_size[index]
         if size == 0:
             raise ElfError("empty section name table")
-        self._names = self.data[self.sh_offset[index] : self.sh_offset[index] + size]
-        if self._names[-1]:
+        self._name_table = self.sh_offset[index]
+        self._name_table_end = self._name_table + size
+        if self.data[self._name_table_end - 1]:
             raise ElfError("ELF Spec violation: section name table isn't null terminated")
+        self._check_section_names(size)
+
+    def _check_section_names(self, size: int) -> None:
         if max(self.sh_name) < size:
             return
         for number, (name, kind) in enumerate(zip(self.sh_name, self.sh_type, strict=True)):
@@ -154,31 +168,32 @@ class ElfModule:
     # -- sections ---------------------------------------------------------------------------------
 
     def name(self, index: int) -> str:
-        """The name of one section."""
-        start = self.sh_name[index]
-        return self._names[start:].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+        """The name of one section; no more than 1024 bytes of it."""
+        return self.text(self._name_table + self.sh_name[index])
 
-    def name_starts_with(self, index: int, start: bytes) -> bool:
+    def name_starts_with(self, index: int, start: bytes | tuple[bytes, ...]) -> bool:
         """Does the section's name begin so?"""
-        return self._names.startswith(start, self.sh_name[index])
+        return self.data.startswith(start, self._name_table + self.sh_name[index])
 
     def named(self, name: str) -> list[int]:
         """Sections of that name, in order.
 
-        The table is searched for the name, then the headers for where it stands: most names are in
-        no module. A name may be the end of a longer one.
+        The table is searched for the name before the headers are: most names are in no module. A
+        name may be the end of a longer one, and stand in the table more than once.
         """
+        data, table, end = self.data, self._name_table, self._name_table_end
         wanted = name.encode() + b"\0"
-        found: list[int] = []
-        position = self._names.find(wanted)
-        while position >= 0:
-            index = 0
-            for _ in range(self.sh_name.count(position) - (self.sh_name[0] == position)):
-                index = self.sh_name.index(position, index + 1)
-                found.append(index)
-            position = self._names.find(wanted, position + 1)
-        found.sort()
-        return found
+        place = data.find(wanted, table, end)
+        if place < 0:
+            return []
+        if data.find(wanted, place + 1, end) < 0:
+            at = place - table
+            return [i for i, start in enumerate(self.sh_name) if start == at and i]
+        return [
+            i
+            for i, start in enumerate(self.sh_name)
+            if data.startswith(wanted, table + start) and i
+        ]
 
     def find(self, name: str) -> int:
         """The first allocated section of that name, 0 if there is none (find_sec)."""
@@ -187,45 +202,67 @@ class ElfModule:
                 return index
         return 0
 
-    def content(self, index: int) -> bytes:
-        """The bytes of a section; empty for one without content in the file."""
+    def extent(self, index: int) -> tuple[int, int]:
+        """Where a section starts and ends in the file; (0, 0) for one without content there."""
         if self.sh_type[index] in (SHT_NULL, SHT_NOBITS):
-            return b""
+            return 0, 0
         start = self.sh_offset[index]
-        return self.data[start : start + self.sh_size[index]]
+        return start, start + self.sh_size[index]
+
+    def is_blank(self, index: int) -> bool:
+        """Is a section emptied: nothing but zeros in its first page?"""
+        start, end = self.extent(index)
+        return not self.data[start : min(end, start + PAGE_SIZE)].strip(b"\0")
+
+    @cached_property
+    def relocations(self) -> dict[int, list[memoryview]]:
+        """Whole entries of the SHT_RELA sections, in order, by the section that they change.
+
+        Tables that lie apart are together shorter than the file. Those that overlap it so often
+        that they are longer are left out from there on.
+        """
+        tables: dict[int, list[memoryview]] = {}
+        room, file = self.size, memoryview(self.data)
+        for index, kind in enumerate(self.sh_type):
+            if kind == SHT_RELA:
+                room -= self.sh_size[index]
+                if room < 0:
+                    break
+                start = self.sh_offset[index]
+                table = file[start : start + self.sh_size[index] // RELA.size * RELA.size]
+                tables.setdefault(self.sh_info[index], []).append(table)
+        return tables
 
     def _unique(self, name: str) -> int:
         """find_any_unique_sec: its index, 0 if absent, negative if there are several."""
         found = self.named(name)
         return found[0] if len(found) == 1 else -len(found)
 
+    def text(self, start: int, end: int | None = None, most: int = _NAME_MAX) -> str:
+        """The C string at a place of the file, up to ``end``; no more than ``most`` bytes of it."""
+        stop = start + most if end is None else min(start + most, end)
+        found = self.data.find(b"\0", start, stop)
+        text = self.data[start : stop if found < 0 else found]
+        return text.decode("utf-8", "surrogateescape")
+
     # -- .modinfo ---------------------------------------------------------------------------------
 
     def tag(self, name: str) -> str | None:
         """The first value of a .modinfo tag, None if it is not there (get_modinfo)."""
-        start = self.sh_offset[self.index_info]
+        return next(self.values(name), None)
+
+    def values(self, name: str) -> Iterator[str]:
+        """The values of a .modinfo tag in order; no more than 65,536 bytes of each."""
+        data, start = self.data, self.sh_offset[self.index_info]
         end = start + self.sh_size[self.index_info]
         wanted = name.encode() + b"="
-        if self.data.startswith(wanted, start, end):
-            found = start + len(wanted)
-        else:
-            found = self.data.find(b"\0" + wanted, start, end) + len(wanted) + 1
-            if found <= start:
-                return None
-        return self.data[found:end].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-    @property
-    def modinfo(self) -> dict[str, list[str]]:
-        """Each .modinfo tag's values, in order."""
-        tags: dict[str, list[str]] = {}
-        if self.index_info:
-            start = self.sh_offset[self.index_info]
-            content = self.data[start : start + self.sh_size[self.index_info]]
-            for entry in content.decode("utf-8", "surrogateescape").split("\0"):
-                tag, equals, value = entry.partition("=")
-                if equals:
-                    tags.setdefault(tag, []).append(value)
-        return tags
+        if data.startswith(wanted, start, end):
+            yield self.text(start + len(wanted), end, _VALUE_MAX)
+        found = data.find(b"\0" + wanted, start, end)
+        while found >= 0:
+            found += 1 + len(wanted)
+            yield self.text(found, end, _VALUE_MAX)
+            found = data.find(b"\0" + wanted, found, end)
 
     # -- the checks of elf_validity_cache_index_* -------------------------------------------------
 
@@ -264,14 +301,14 @@ class ElfModule:
 
     def check_symbol_names(self) -> None:
         """elf_validity_cache_strtab (6.13 and later): every symbol's name inside the strings."""
-        strings = self.content(self.index_str)
-        if not strings:
+        start, end = self.extent(self.index_str)
+        if start == end:
             raise ElfError("empty symbol string table")
-        if strings[0]:
+        if self.data[start]:
             raise ElfError("symbol string table missing leading NUL")
-        if strings[-1]:
+        if self.data[end - 1]:
             raise ElfError("symbol string table isn't NUL terminated")
-        if max(self.symbol_columns()[0], default=0) >= len(strings):
+        if any(max(names) >= end - start for _, names, _ in self.symbol_columns()):
             raise ElfError("symbol name out of bounds in string table")
 
     # -- symbols ----------------------------------------------------------------------------------
@@ -296,21 +333,35 @@ class ElfModule:
         start = self.sh_offset[self.index_sym]
         return memoryview(self.data)[start : start + self.symbol_count() * SYM.size]
 
-    def symbol_columns(self) -> tuple[list[int], list[int]]:
-        """st_name and st_shndx of every symbol: all that the layout needs."""
-        table = self._symbol_table_bytes()
-        return table.cast("I")[0::6].tolist(), table.cast("H")[3::12].tolist()
+    def symbol_columns(self, first: int = 0) -> Iterator[tuple[int, list[int], list[int]]]:
+        """The symbols in groups: index of the first, st_name and st_shndx of each."""
+        table, step = self._symbol_table_bytes(), _SYMBOLS_AT_ONCE * SYM.size
+        for start in range(first * SYM.size, len(table), step):
+            group = table[start : start + step]
+            names, sections = group.cast("I")[0::6], group.cast("H")[3::12]
+            yield start // SYM.size, names.tolist(), sections.tolist()
+
+    def symbol_sections(self) -> memoryview:
+        """st_shndx of every symbol, to be asked for by index."""
+        return self._symbol_table_bytes().cast("H")[3::12]
+
+    @property
+    def strings(self) -> int:
+        """Where the symbols' names start in the file."""
+        return self.sh_offset[self.index_str]
 
     def string(self, st_name: int) -> str:
-        """A symbol's name; like the kernel's strlen it may run past the string table."""
-        start = self.sh_offset[self.index_str] + st_name
-        end = self.data.find(b"\0", start)
-        return self.data[start : end if end >= 0 else None].decode("utf-8", "surrogateescape")
+        """A symbol's name; like the kernel's strlen it may run past the string table.
 
-    def symbols(self) -> Iterator[Symbol]:
-        """Every symbol, with its name decoded."""
-        for name, info, _, shndx, value, _ in SYM.iter_unpack(self._symbol_table_bytes()):
-            yield Symbol(self.string(name), info, shndx, value)
+        No more than 1024 bytes of it: names of which so much is the same count as the same.
+        """
+        return self.text(self.strings + st_name)
+
+    def symbol(self, index: int) -> Symbol:
+        """One symbol of the table."""
+        place = self.sh_offset[self.index_sym] + index * SYM.size
+        name, info, _, shndx, value, _ = SYM.unpack_from(self.data, place)
+        return Symbol(name, info, shndx, value)
 
 
 def _signed(word: int) -> int:

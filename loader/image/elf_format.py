@@ -13,6 +13,7 @@ SHDR = struct.Struct("<IIQQQQIIQQ")  # Elf64_Shdr
 SYM = struct.Struct("<IBBHQQ")  # Elf64_Sym
 RELA = struct.Struct("<QQq")  # Elf64_Rela
 
+ELF_MAGIC = b"\x7fELF"
 ET_REL, EV_CURRENT = 1, 1
 
 SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA = 0, 1, 2, 3, 4

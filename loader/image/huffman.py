@@ -78,20 +78,25 @@ def _streams(content: bytes, regenerated: int, count: int) -> Iterator[tuple[byt
 def _ends_exactly(stream: bytes, symbols: int, lengths: bytes) -> bool:
     """Decode ``symbols`` symbols backwards from the end mark; True if no bit is left or missing."""
     width = len(lengths).bit_length() - 1
-    mask = len(lengths) - 1
     left = len(stream) * 8 - 9 + (stream[-1].bit_length() if stream else 0)  # bits below the mark
-    base = max(0, (left + 7) // 8 - _WINDOW)
-    window = int.from_bytes(stream[base:], "little") << width
-    for _ in range(symbols):
-        low = left - base * 8
-        if low < width and base:
-            base = max(0, (left + 7) // 8 - _WINDOW)
-            window = int.from_bytes(stream[base : left // 8 + 1], "little") << width
-            low = left - base * 8
-        if low <= 0:
-            return False
-        left -= lengths[window >> low & mask]
-    return left == 0
+    while symbols and left > 0:
+        # A window of the stream, since long integers are slow to shift.
+        end = (left + 7) // 8
+        start = max(0, end - _WINDOW)
+        window = int.from_bytes(stream[start:end], "little") << width  # zeros before the stream
+        needed = width if start else 1
+        low, symbols = _decode(window, left - start * 8, needed, symbols, lengths)
+        left = start * 8 + low
+    return left == 0 and not symbols
+
+
+def _decode(window: int, low: int, needed: int, symbols: int, lengths: bytes) -> tuple[int, int]:
+    """Decode what is below bit ``low`` while ``needed`` bits are there; bits and symbols left."""
+    mask = len(lengths) - 1
+    while low >= needed and symbols:
+        low -= lengths[window >> low & mask]
+        symbols -= 1
+    return low, symbols
 
 
 def _code_lengths(content: bytes) -> tuple[bytes, int]:

@@ -7,17 +7,18 @@ the string table decide; what the sections hold plays no part.
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterator
+from itertools import compress, repeat
 from typing import NamedTuple
 
 from loader.config import EM_AARCH64, PAGE_SIZE
 from loader.image.elf import ElfModule
 from loader.image.elf_format import (
+    RELA,
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_RO_AFTER_INIT,
     SHF_WRITE,
-    SHT_RELA,
     SYM,
 )
 from loader.release import Release
@@ -25,6 +26,7 @@ from loader.release import Release
 _KALLSYMS_SIZE = 32  # bytes: sizeof(struct mod_kallsyms)
 _KALLSYMS_ALIGN = 8
 _PLT_ENTRY, _PLT_ALIGN = 12, 64  # bytes: sizeof(struct plt_entry), L1_CACHE_BYTES on arm64
+_LONG = 4096  # bytes, where no compiler's names get to
 _BRANCHES = frozenset((282, 283))  # R_AARCH64_JUMP26, R_AARCH64_CALL26
 
 # enum mod_mem_type
@@ -76,10 +78,13 @@ class Layout(NamedTuple):
         return self.init_text + self.init_data + self.init_rodata
 
 
+_UINT = 0xFFFFFFFF  # sizes are unsigned int: what does not fit is lost
+
+
 def _align(size: int, alignment: int) -> int:
     """ALIGN() on an unsigned int: 32 bits, also of an alignment that is no power of two."""
-    mask = ((alignment or 1) - 1) & 0xFFFFFFFF
-    return (size + mask) & ~mask & 0xFFFFFFFF
+    mask = ((alignment or 1) - 1) & _UINT
+    return (size + mask) & ~mask & _UINT
 
 
 def page_align(size: int) -> int:
@@ -143,36 +148,73 @@ def layout(elf: ElfModule, release: Release, kallsyms_all: bool = True) -> Layou
         is_init = elf.name_starts_with(index, b".init")
         kind = _KINDS[flag & _DECIDING, is_init]
         if kind is not None:
-            sizes[kind] = _align(sizes[kind], alignments[index]) + lengths[index] & 0xFFFFFFFF
+            sizes[kind] = _align(sizes[kind], alignments[index]) + lengths[index] & _UINT
             if not is_init and (kallsyms_all or flag & SHF_EXECINSTR):
                 kept.add(index)
     if elf.index_pcpu and kallsyms_all:
         kept.add(elf.index_pcpu)
     _layout_symtab(elf, sizes, kept)
-    return Layout._make(map(page_align, sizes))
+    return Layout._make([page_align(size & _UINT) & _UINT for size in sizes])
 
 
 def _layout_symtab(elf: ElfModule, sizes: list[int], kept: set[int]) -> None:
     """layout_symtab: symbols go to init data, those kept after init to the end of data as well."""
     symtab, strtab = elf.index_sym, elf.index_str
-    names = _kept_names(elf, kept)
-    find, start = elf.data.find, elf.sh_offset[strtab]
-    string_bytes = sum([find(0, start + name) - start - name for name in names]) + len(names)
-    size = _align(sizes[DATA], elf.sh_addralign[symtab]) + len(names) * SYM.size
-    sizes[DATA] = size + string_bytes + len(names)
+    count = string_bytes = 0
+    for names in _kept_names(elf, kept):
+        count += len(names)
+        string_bytes += _string_bytes(elf, names)
+    size = _align(sizes[DATA], elf.sh_addralign[symtab]) + count * SYM.size
+    sizes[DATA] = size + string_bytes + count
     size = _align(sizes[INIT_DATA], elf.sh_addralign[symtab]) + elf.sh_size[symtab]
     size = _align(size, elf.sh_addralign[strtab]) + elf.sh_size[strtab]
     sizes[INIT_DATA] = _align(size, _KALLSYMS_ALIGN) + _KALLSYMS_SIZE + elf.symbol_count()
 
 
-def _kept_names(elf: ElfModule, kept: set[int]) -> list[int]:
-    """st_name of the symbols that stay: index 0, and those that is_core_symbol says."""
-    names, sections = elf.symbol_columns()
-    if elf.tag("livepatch") is not None:
-        return names
-    return names[:1] + [
-        name for name, shndx in zip(names[1:], sections[1:], strict=True) if shndx in kept and name
-    ]
+def _kept_names(elf: ElfModule, kept: set[int]) -> Iterator[list[int]]:
+    """st_name of the symbols that stay, in groups.
+
+    Index 0 stays, and those that is_core_symbol says; in a livepatch module all.
+    """
+    livepatch = elf.tag("livepatch") is not None
+    for first, names, sections in elf.symbol_columns():
+        if livepatch:
+            yield names
+            continue
+        stay = list(filter(None, compress(names, map(kept.__contains__, sections))))
+        if first == 0 and not (names[0] and sections[0] in kept):
+            stay.append(names[0])
+        yield stay
+
+
+def _string_bytes(elf: ElfModule, names: list[int]) -> int:
+    """Bytes of the names at these places of the string table, each with its NUL."""
+    strings = elf.strings
+    places = [strings + name for name in names]
+    ends: Iterator[int] = map(elf.data.find, repeat(0), places)
+    if not _are_short(elf.data, strings, max(places, default=strings)):
+        ends = _shared_ends(elf.data, places)
+    return sum(ends) - sum(places) + len(places)
+
+
+def _are_short(data: bytes, first: int, last: int) -> bool:
+    """Is every string that starts between two places shorter than twice _LONG?"""
+    return all(
+        data.find(0, place, place + _LONG) >= 0 for place in range(first, last + _LONG + 1, _LONG)
+    )
+
+
+def _shared_ends(data: bytes, places: list[int]) -> Iterator[int]:
+    """Where the strings at these places end, lowest first.
+
+    Many may be ends of one string as long as the file: its NUL is looked for once.
+    """
+    end = -1
+    for place in sorted(places):
+        if place > end:
+            found = data.find(0, place)
+            end = found if found >= 0 else len(data)
+        yield end
 
 
 # -- arm64: procedure linkage tables --------------------------------------------------------------
@@ -185,11 +227,11 @@ def _frob_plts(elf: ElfModule, flags: list[int]) -> tuple[list[int], list[int]]:
     """
     alignments, sizes = list(elf.sh_addralign), list(elf.sh_size)
     entries = {".plt": 1, ".init.plt": 1}
-    _, shndx = elf.symbol_columns()
-    for index, (kind, target) in enumerate(zip(elf.sh_type, elf.sh_info, strict=True)):
-        if kind == SHT_RELA and target < elf.e_shnum and flags[target] & SHF_EXECINSTR:
-            table = ".init.plt" if elf.name_starts_with(target, b".init") else ".plt"
-            entries[table] += _far_branches(elf.content(index), target, shndx)
+    shndx = elf.symbol_sections()
+    for target, tables in elf.relocations.items():
+        if target < elf.e_shnum and flags[target] & SHF_EXECINSTR:
+            plt = ".init.plt" if elf.name_starts_with(target, b".init") else ".plt"
+            entries[plt] += sum(_far_branches(table, target, shndx) for table in tables)
     for name, count in entries.items():
         for index in elf.named(name):
             flags[index] = SHF_EXECINSTR | SHF_ALLOC
@@ -197,11 +239,11 @@ def _frob_plts(elf: ElfModule, flags: list[int]) -> tuple[list[int], list[int]]:
     return alignments, sizes
 
 
-def _far_branches(relocations: bytes, target: int, shndx: list[int]) -> int:
+def _far_branches(relocations: memoryview, target: int, shndx: memoryview) -> int:
     """Branches out of section ``target``; those to one symbol without addend share an entry."""
     shared: set[int] = set()
     own = 0
-    for _, info, addend in struct.iter_unpack("<QQq", relocations[: len(relocations) // 24 * 24]):
+    for _, info, addend in RELA.iter_unpack(relocations):
         symbol = info >> 32
         if info & 0xFFFFFFFF not in _BRANCHES or symbol >= len(shndx) or shndx[symbol] == target:
             continue

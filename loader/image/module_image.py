@@ -21,7 +21,7 @@ from loader.image import signature
 from loader.image.compression import DecompressError, decompress
 from loader.image.contents import Contents, read_contents, versions
 from loader.image.elf import ElfError, ElfModule
-from loader.image.elf_format import SHF_EXECINSTR, SHF_WRITE
+from loader.image.elf_format import ELF_MAGIC, SHF_EXECINSTR, SHF_WRITE
 from loader.image.layout import Layout, layout
 
 
@@ -91,6 +91,11 @@ class ModuleImage:
             self._elf = None  # the file's bytes are no longer needed
         return contents
 
+    def drop_bytes(self) -> None:
+        """Hold the file's bytes no longer: what may be needed of them is read."""
+        if self._elf is not None:
+            _ = self.contents
+
 
 def read_image(data: bytes, flags: int, config: Config) -> ModuleImage:
     """What a kernel of this ``config`` finds in the file ``data``, loaded with ``flags``."""
@@ -99,7 +104,14 @@ def read_image(data: bytes, flags: int, config: Config) -> ModuleImage:
         image.clen = len(data)
         try:
             strict = not config.release.zstd_lenient
-            data = decompress(config.compression, data, config.decompress_limit, strict)
+            data = decompress(
+                config.compression,
+                data,
+                config.decompress_limit,
+                strict,
+                start=ELF_MAGIC,
+                end=signature.MARKER,
+            )
         except DecompressError as error:
             image.decompress_failure = error.failure
             return image

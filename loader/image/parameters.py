@@ -9,11 +9,18 @@ out, never guessed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from operator import le
 from typing import NamedTuple
 
-from loader.image.elf import ElfModule, Symbol
-from loader.image.elf_format import SHT_NOBITS, SHT_RELA
+from loader.config import PAGE_SIZE
+from loader.image.elf import ElfModule
+from loader.image.elf_format import RELA, SHT_NOBITS
+from loader.image.parameter_types import ARRAY_OF, CHARP, FLAGS, INTEGERS, STRING, WIDTHS
+from loader.image.room import MOST, Room
 from loader.words import canonical
 
 # Offsets in bytes: struct kernel_param
@@ -22,93 +29,101 @@ _PERM, _ARG = 24, 32
 # struct kparam_array
 _MAX, _NUM, _ELEM = 0, 8, 24
 
-# type -> (bytes, how it is read, how it is shown)
-_SCALARS: dict[str, tuple[str, str]] = {
-    "byte": ("<B", "{}"),
-    "short": ("<h", "{}"),
-    "ushort": ("<H", "{}"),
-    "int": ("<i", "{}"),
-    "uint": ("<I", "{}"),
-    "hexint": ("<I", "{:#08x}"),
-    "long": ("<q", "{}"),
-    "ulong": ("<Q", "{}"),
-    "ullong": ("<Q", "{}"),
-    "bint": ("<i", "{}"),
-}
-
-_FLAGS: dict[str, str] = {"bool": "NY", "invbool": "YN"}
-_ARRAY_OF = "array of "
-
 # struct kparam_string: its size at _MAX as well
-_STRING = 8
+_BUFFER = 8
+_SHOWN = PAGE_SIZE - 1  # bytes that sysfs shows of a value, the newline at its end among them
+_ALL_SHOWN = 1 << 18  # characters of all values of a module; those of a real one take some pages
 Place = tuple[int, int]  # section, offset in it
 
 
-def read_parameters(elf: ElfModule, symbols: Sequence[Symbol]) -> dict[str, Parameter]:
-    """Parameters by canonical name, with mode, array size and text as far as the file tells."""
-    parameters = parameters_of(elf.modinfo.get("parmtype", ()))
+def read_parameters(elf: ElfModule, places: Mapping[str, Place]) -> dict[str, Parameter]:
+    """Parameters by canonical name, with mode, array size and text as far as the file tells.
+
+    ``places``: where the symbols __param_NAME are.
+    """
+    parameters = parameters_of(elf.values("parmtype"))
     if parameters:
-        memory = _Memory(elf, symbols)
+        memory, room = _Memory(elf), Room(_ALL_SHOWN)
         for key, parameter in parameters.items():
-            parameters[key] = _read_parameter(memory, parameter)
+            place = places.get(f"__param_{parameter.name}")
+            if place and place[0] < elf.e_shnum:
+                parameters[key] = _read_parameter(memory, place, parameter, room)
     return parameters
 
 
-def _read_parameter(memory: _Memory, parameter: Parameter) -> Parameter:
-    place = memory.symbol(f"__param_{parameter.name}")
-    if place is None:
+def _read_parameter(memory: _Memory, place: Place, parameter: Parameter, room: Room) -> Parameter:
+    """With what struct kernel_param at ``place`` tells; without text where ``room`` has no more."""
+    parameter = parameter._replace(mode=memory.number(place, _PERM, "<H") or 0)
+    argument, kind = memory.pointer(place, _ARG), parameter.type
+    if room.left < 0:
         return parameter
-    mode = memory.number(place, _PERM, "<H") or 0
-    argument = memory.pointer(place, _ARG)
-    if parameter.type == "string":  # struct kparam_string
+    if kind == STRING:  # struct kparam_string
         maximum = memory.number(argument, _MAX, "<I") or None
-        buffer = memory.pointer(argument, _STRING)
+        buffer = memory.pointer(argument, _BUFFER)
         shown = memory.string(buffer) if buffer else ""
-        return parameter._replace(mode=mode, max_elements=maximum, default=shown)
-    if not parameter.type.startswith(_ARRAY_OF):
-        return parameter._replace(mode=mode, default=_text(memory, parameter.type, argument))
-    maximum = memory.number(argument, _MAX, "<I") or None
-    shown = _array_text(memory, parameter.type.removeprefix(_ARRAY_OF), argument, maximum or 0)
-    return parameter._replace(mode=mode, max_elements=maximum, default=shown)
+        parameter = parameter._replace(max_elements=maximum, default=shown)
+    elif kind.startswith(ARRAY_OF):
+        maximum = memory.number(argument, _MAX, "<I") or None
+        shown = _array_text(memory, kind.removeprefix(ARRAY_OF), argument, maximum or 0)
+        parameter = parameter._replace(max_elements=maximum, default=shown)
+    else:
+        parameter = parameter._replace(default=_text(memory, kind, argument))
+    room.take(len(parameter.default))
+    return parameter
 
 
 def _text(memory: _Memory, kind: str, place: Place | None, index: int = 0) -> str:
     """What a variable of this type shows; empty if its bytes are not in the file."""
-    if kind == "charp":
+    if kind == CHARP:
         return memory.string(memory.pointer(place, 8 * index)) if place else ""
-    if kind in _FLAGS:
+    if kind in FLAGS:
         value = memory.number(place, index, "<B")
-        return "" if value is None else _FLAGS[kind][bool(value)]
-    if kind not in _SCALARS:
+        return "" if value is None else FLAGS[kind][bool(value)]
+    if kind not in INTEGERS:
         return ""
-    code, show = _SCALARS[kind]
-    value = memory.number(place, index * struct.calcsize(code), code)
-    return "" if value is None else show.format(value)
+    integer = INTEGERS[kind]
+    value = memory.number(place, index * WIDTHS[kind], integer.code)
+    return "" if value is None else integer.show.format(value)
 
 
 def _array_text(memory: _Memory, kind: str, array: Place | None, maximum: int) -> str:
-    """param_array_get: as many elements as are counted, or all where nobody counts."""
+    """param_array_get: as many elements as are counted, or all where nobody counts.
+
+    Those that lie in the section and that a page has room for. Each has a comma or the newline
+    after it.
+    """
     counter = memory.pointer(array, _NUM)
     count = memory.number(counter, 0, "<I") if counter else maximum
     elements = memory.pointer(array, _ELEM)
-    if elements is None:
+    if elements is None or kind not in WIDTHS:
         return ""
-    return ",".join(_text(memory, kind, elements, i) for i in range(min(count or 0, maximum)))
+    count = min(count or 0, maximum, memory.after(elements) // WIDTHS[kind])
+    texts, left = [], _SHOWN
+    for index in range(count):
+        texts.append(_text(memory, kind, elements, index))
+        left -= len(texts[-1]) + 1
+        if left <= 0:
+            break
+    return page_of(",".join(texts))
+
+
+def page_of(text: str) -> str:
+    """As much of a value as sysfs shows (param_attr_show)."""
+    if len(text) * 4 < _SHOWN:
+        return text
+    return text.encode("utf-8", "surrogateescape")[:_SHOWN].decode("utf-8", "surrogateescape")
 
 
 class _Memory:
     """The sections as they will lie in memory: bytes, and pointers by relocation."""
 
-    def __init__(self, elf: ElfModule, symbols: Sequence[Symbol]) -> None:
+    def __init__(self, elf: ElfModule) -> None:
         self._elf = elf
-        self._symbols = symbols
-        self._names = {s.name: (s.shndx, s.value) for s in symbols if s.name.startswith("__param_")}
-        self._relocations: dict[int, dict[int, tuple[int, int]]] = {}
+        self._relocations: dict[int, list[_Relocations]] = {}
 
-    def symbol(self, name: str) -> Place | None:
-        """Where a symbol is; None if it is not in a section of this file."""
-        place = self._names.get(name)
-        return place if place and 0 < place[0] < self._elf.e_shnum else None
+    def after(self, place: Place) -> int:
+        """Bytes from a place to the end of its section."""
+        return max(self._elf.sh_size[place[0]] - place[1], 0) if place[1] >= 0 else 0
 
     def number(self, place: Place | None, offset: int, code: str) -> int | None:
         """A number at ``offset`` bytes after ``place``; memory without content in the file is 0."""
@@ -117,11 +132,11 @@ class _Memory:
         section, start = place
         if self._elf.sh_type[section] == SHT_NOBITS:
             return 0
-        content = self._elf.content(section)
-        start += offset
-        if start < 0 or start + struct.calcsize(code) > len(content):
+        first, end = self._elf.extent(section)
+        start += first + offset
+        if start < first or start + struct.calcsize(code) > end:
             return None
-        return int(struct.unpack_from(code, content, start)[0])
+        return int(struct.unpack_from(code, self._elf.data, start)[0])
 
     def pointer(self, place: Place | None, offset: int) -> Place | None:
         """Where the pointer at ``offset`` bytes after ``place`` will point to."""
@@ -129,34 +144,48 @@ class _Memory:
             return None
         section, start = place
         if section not in self._relocations:
-            self._relocations[section] = self._read_relocations(section)
-        found = self._relocations[section].get(start + offset)
-        if found is None or found[0] >= len(self._symbols):
+            tables = self._elf.relocations.get(section, ())
+            self._relocations[section] = [_Relocations(table) for table in reversed(tables)]
+        for table in self._relocations[section]:
+            if found := table.last_at(start + offset):
+                return self._target(*found)
+        return None
+
+    def _target(self, index: int, addend: int) -> Place | None:
+        if index >= self._elf.symbol_count():
             return None
-        symbol = self._symbols[found[0]]
+        symbol = self._elf.symbol(index)
         if not 0 < symbol.shndx < self._elf.e_shnum:
             return None
-        return symbol.shndx, symbol.value + found[1]
+        return symbol.shndx, symbol.value + addend
 
     def string(self, place: Place | None) -> str:
         """The string there; a null pointer shows as the kernel's printf writes it."""
         if place is None:
             return "(null)"
-        text = self._elf.content(place[0])[place[1] :].split(b"\0", 1)[0]
-        return text.decode("utf-8", "surrogateescape")
+        start, end = self._elf.extent(place[0])
+        return self._elf.text(start + place[1], end, _SHOWN) if place[1] >= 0 else ""
 
-    def _read_relocations(self, section: int) -> dict[int, tuple[int, int]]:
-        """offset -> (symbol, addend) of all relocations that change ``section``."""
-        elf = self._elf
-        found = {}
-        for index, (kind, target) in enumerate(zip(elf.sh_type, elf.sh_info, strict=True)):
-            if kind == SHT_RELA and target == section:
-                table = elf.content(index)
-                for offset, info, addend in struct.iter_unpack(
-                    "<QQq", table[: len(table) // 24 * 24]
-                ):
-                    found[offset] = (info >> 32, addend)
-        return found
+
+class _Relocations:
+    """One table of relocations, to be searched by the place that they change."""
+
+    def __init__(self, table: memoryview) -> None:
+        self._table = table
+        places = self._places = table.cast("Q")[:: RELA.size // 8]
+        order: Sequence[int] = range(len(places))
+        if not all(map(le, places, islice(places, 1, None))):
+            order = array("I", sorted(order, key=places.__getitem__))
+        self._order = order
+
+    def last_at(self, place: int) -> tuple[int, int] | None:
+        """Symbol and addend of the last one that changes this place: it counts."""
+        after = bisect_right(self._order, place, key=self._places.__getitem__)
+        if after:
+            offset, info, addend = RELA.unpack_from(self._table, self._order[after - 1] * RELA.size)
+            if offset == place:
+                return info >> 32, addend
+        return None
 
 
 class Parameter(NamedTuple):
@@ -176,7 +205,7 @@ class Parameter(NamedTuple):
 def parameters_of(types: Iterable[str]) -> dict[str, Parameter]:
     """Parameters by canonical name, from the values of .modinfo's parmtype entries."""
     found = {}
-    for entry in types:
+    for entry in islice(types, MOST):
         name, _, kind = entry.partition(":")
         found[canonical(name)] = Parameter(name, kind)
     return found

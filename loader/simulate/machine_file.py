@@ -49,7 +49,7 @@ from loader.documents.kinds import (
     Compression,
     Feature,
     FileSize,
-    Kernel,
+    KernelRelease,
     ModuleName,
     ModuleOrAlias,
     Rate,
@@ -167,7 +167,7 @@ class MachineTable(Table):
         Annotated[Size, about("As the kernel sees it: it limits udev's workers. Default: 1 GiB for "
             "each processor.")]
     ] = UNSET  # fmt: skip
-    kernel: Given[Annotated[Kernel, about("What it runs unless told otherwise.")]] = UNSET
+    kernel: Given[Annotated[KernelRelease, about("What it runs unless told otherwise.")]] = UNSET
     without: Given[Annotated[tuple[Feature, ...], about("Features that its kernel has not.")]] = (
         UNSET
     )

@@ -38,7 +38,14 @@ from loader.documents.document import (
     read_json_lines,
     schema,
 )
-from loader.documents.kinds import Compression, Feature, FileSize, Kernel, ModuleName, Seconds
+from loader.documents.kinds import (
+    Compression,
+    Feature,
+    FileSize,
+    KernelRelease,
+    ModuleName,
+    Seconds,
+)
 from loader.engine import sequence
 from loader.engine.init_routines import InitRoutine, InitRoutines
 from loader.errors import UserError
@@ -140,7 +147,7 @@ class StepsTable(Table):
 class KernelTable(Table):
     """The first line: which kernel it is."""
 
-    kernel: Given[Annotated[Kernel, about("The release.")]] = UNSET
+    kernel: Given[Annotated[KernelRelease, about("The release.")]] = UNSET
     without: Given[Annotated[tuple[Feature, ...], about("Features that this kernel has not.")]] = (
         UNSET
     )

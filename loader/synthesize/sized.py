@@ -27,7 +27,23 @@ def sized(
     takes none. UserError where it cannot be, with the least that can.
     """
     base = ModuleSpec(name, **fields)
-    least = layout_of(base)
+    more_text, more = _missing(base, total_size, text_size)
+    base = replace(base, text=base.text + more_text)
+    if file_bytes is None:
+        return replace(base, rodata=base.rodata + more)
+    room = _room(replace(base, bss=base.bss + more), file_bytes)
+    in_file = min(more, room // PAGE_SIZE * PAGE_SIZE)
+    return replace(
+        base,
+        rodata=base.rodata + in_file,
+        bss=base.bss + more - in_file,
+        file_bytes=file_bytes,
+    )
+
+
+def _missing(base: ModuleSpec, total_size: int, text_size: int) -> tuple[int, int]:
+    """Bytes of code, and of anything else, that ``base`` lacks of these sizes."""
+    name, least = base.name, layout_of(base)
     for label, size in (("total_size", total_size), ("text_size", text_size)):
         if size % PAGE_SIZE:
             raise UserError(f"{name}: {label} {size} is no multiple of {PAGE_SIZE}")
@@ -39,13 +55,15 @@ def sized(
         raise UserError(
             f"{name}: with that text, total_size is at least {total_size - more}, not {total_size}"
         )
-    spec = replace(base, text=base.text + more_text, bss=base.bss + more)
-    if file_bytes is None:
-        return replace(spec, bss=base.bss, rodata=base.rodata + more)
+    return more_text, more
+
+
+def _room(spec: ModuleSpec, file_bytes: int) -> int:
+    """Bytes that a file of this length has left beyond what ``spec`` needs."""
     room = file_bytes - len(build_module(spec))
     if room < 0:
         raise UserError(
-            f"{name}: with that text, file_bytes is at least {file_bytes - room}, not {file_bytes}"
+            f"{spec.name}: with that text, file_bytes is at least {file_bytes - room},"
+            f" not {file_bytes}"
         )
-    moved = min(more, room // PAGE_SIZE * PAGE_SIZE)
-    return replace(spec, bss=spec.bss - moved, rodata=base.rodata + moved, file_bytes=file_bytes)
+    return room

@@ -20,6 +20,7 @@ from pathlib import PurePosixPath
 
 from loader.config import MODULE_NAME_LEN
 from loader.errors import UserError
+from loader.image.parameter_types import ARRAY_OF, CHARP, STRING, WIDTHS
 from loader.synthesize.arch import ARCHITECTURES, LEAST_STRUCT_MODULE
 from loader.words import canonical
 
@@ -30,26 +31,6 @@ HOST_MACHINE = platform.machine() if platform.machine() in ARCHITECTURES else "x
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SYMBOL = re.compile(r"[A-Za-z_$.][A-Za-z0-9_$.]*")
 SYMBOL_BYTES = 55  # the longest name that __versions has room for
-
-# Bytes of one value of each parameter type; its functions are the kernel's param_ops_TYPE.
-_TYPE_SIZES: dict[str, int] = {
-    "byte": 1,
-    "short": 2,
-    "ushort": 2,
-    "int": 4,
-    "uint": 4,
-    "hexint": 4,
-    "long": 8,
-    "ulong": 8,
-    "ullong": 8,
-    "charp": 8,
-    "bool": 1,
-    "invbool": 1,
-    "bint": 4,
-}
-
-_ARRAY_OF = "array of "
-_STRING = "string"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +50,17 @@ class ParameterSpec:
     max: int = 16
 
     def __post_init__(self) -> None:
-        element = self.type.removeprefix(_ARRAY_OF)
-        if element not in _TYPE_SIZES and self.type != _STRING:
-            known = ", ".join([*_TYPE_SIZES, _STRING])
+        element = self.type.removeprefix(ARRAY_OF)
+        if element not in WIDTHS and self.type != STRING:
+            known = ", ".join([*WIDTHS, STRING])
             raise UserError(f"parameter {self.name}: no type {self.type!r}; there are {known}")
-        if isinstance(self.default, str) and self.type != "charp":
+        if isinstance(self.default, str) and self.type != CHARP:
             raise UserError(f"parameter {self.name}: a default of type {self.type} is a number")
 
     @property
     def is_array(self) -> bool:
         """Whether it holds several values."""
-        return self.type.startswith(_ARRAY_OF)
+        return self.type.startswith(ARRAY_OF)
 
     @property
     def operations(self) -> str:
@@ -89,24 +70,24 @@ class ParameterSpec:
     @property
     def element_operations(self) -> str:
         """The kernel's symbol that handles the type of one value."""
-        return "param_ops_" + self.type.removeprefix(_ARRAY_OF)
+        return "param_ops_" + self.type.removeprefix(ARRAY_OF)
 
     @property
     def holder(self) -> bytes | None:
         """What stands between struct kernel_param and the value, whose address comes last."""
         if self.is_array:
             return struct.pack("<II24x", self.max, self._element_bytes)  # struct kparam_array
-        if self.type == _STRING:
+        if self.type == STRING:
             return struct.pack("<I12x", self.max)  # struct kparam_string
         return None
 
     @property
     def _element_bytes(self) -> int:
-        return _TYPE_SIZES.get(self.type.removeprefix(_ARRAY_OF), 1)
+        return WIDTHS.get(self.type.removeprefix(ARRAY_OF), 1)
 
     def initial_value(self) -> bytes:
         """The variable's bytes before it is set, without a text's address."""
-        count = self.max if self.is_array or self.type == _STRING else 1
+        count = self.max if self.is_array or self.type == STRING else 1
         value = self.default if isinstance(self.default, int) else 0
         size = count * self._element_bytes
         return (value % (1 << 8 * self._element_bytes)).to_bytes(size, "little")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,37 +22,59 @@ def linked(specs: Iterable[ModuleSpec]) -> list[ModuleSpec]:
     that imports a symbol depends on its exporter. UserError: a name or symbol that is there twice,
     a dependency that is not there.
     """
+    modules = _by_name(specs)
+    exporters = _exporters(modules)
+    bare = [n for n in _needed(modules) if not _exported(modules[n])]
+    for name in bare:
+        symbol = f"use_{name}"[:SYMBOL_BYTES]
+        modules[name] = replace(modules[name], exports=(symbol,))
+        exporters[symbol] = name
+    return [_linked(spec, modules, exporters) for spec in modules.values()]
+
+
+def _by_name(specs: Iterable[ModuleSpec]) -> dict[str, ModuleSpec]:
     modules: dict[str, ModuleSpec] = {}
-    exporters: dict[str, str] = {}
     for spec in specs:
         if modules.setdefault(spec.module_name, spec) is not spec:
             raise UserError(f"two modules have the name {spec.module_name}")
-        for symbol in (*spec.exports, *spec.exports_gpl):
-            if exporters.setdefault(symbol, spec.module_name) != spec.module_name:
-                raise UserError(f"{exporters[symbol]} and {spec.name} both export {symbol}")
-    imports = {name: list(spec.imports) for name, spec in modules.items()}
-    made_up: dict[str, str] = {}
+    return modules
+
+
+def _exported(spec: ModuleSpec) -> tuple[str, ...]:
+    return (*spec.exports, *spec.exports_gpl)
+
+
+def _exporters(modules: Mapping[str, ModuleSpec]) -> dict[str, str]:
+    """The name of the module that exports each symbol."""
+    exporters: dict[str, str] = {}
     for name, spec in modules.items():
+        for symbol in _exported(spec):
+            if exporters.setdefault(symbol, name) != name:
+                raise UserError(f"{exporters[symbol]} and {spec.name} both export {symbol}")
+    return exporters
+
+
+def _needed(modules: Mapping[str, ModuleSpec]) -> Iterator[str]:
+    """The names of the modules that others say they depend on."""
+    for spec in modules.values():
         for needed in map(canonical, spec.depends):
             if needed not in modules:
                 raise UserError(f"{spec.name} depends on {needed}, which is not in the tree")
-            if any(exporters.get(symbol) == needed for symbol in spec.imports):
-                continue
-            exported = (*modules[needed].exports, *modules[needed].exports_gpl)
-            if not exported:
-                exported = (made_up.setdefault(needed, f"use_{needed}"[:SYMBOL_BYTES]),)
-            imports[name].append(exported[0])
-    for name, symbol in made_up.items():
-        modules[name] = replace(modules[name], exports=(symbol,))
-        exporters[symbol] = name
-    result = []
-    for name, spec in modules.items():
-        depends = {canonical(needed): needed for needed in spec.depends}
-        for symbol in imports[name]:
-            if symbol in exporters:
-                depends.setdefault(exporters[symbol], modules[exporters[symbol]].name)
-        result.append(replace(spec, imports=tuple(imports[name]), depends=tuple(depends.values())))
-    return result
+            yield needed
+
+
+def _linked(
+    spec: ModuleSpec, modules: Mapping[str, ModuleSpec], exporters: Mapping[str, str]
+) -> ModuleSpec:
+    """One module: a symbol of each that it depends on, a dependency for each symbol."""
+    imports = list(spec.imports)
+    imported_from = {exporters.get(symbol) for symbol in imports}
+    depends = {canonical(needed): needed for needed in spec.depends}
+    imports += [_exported(modules[name])[0] for name in depends if name not in imported_from]
+    for symbol in imports:
+        if owner := exporters.get(symbol):
+            depends.setdefault(owner, modules[owner].name)
+    return replace(spec, imports=tuple(imports), depends=tuple(depends.values()))
 
 
 def write_tree(

@@ -8,8 +8,7 @@ import sys
 
 import click
 
-from loader.errors import UserError
-from modfs.cli import standard, statuses
+from modfs.cli import standard
 
 # verb -> what it does, in one line
 VERBS: dict[str, str] = {
@@ -42,15 +41,17 @@ class Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from modfs.cli.statuses import STATUSES
+
         with formatter.section("Exit status"):
-            formatter.write_dl([(str(number), text) for number, text in statuses.STATUSES])
+            formatter.write_dl([(str(number), text) for number, text in STATUSES])
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        from modfs import __version__
+        import modfs as package  # "from modfs import" would look the version up twice
 
-        click.echo(f"modfs {__version__}")
+        click.echo(f"modfs {package.__version__}")
         ctx.exit()
 
 
@@ -71,7 +72,7 @@ def modfs(ctx: click.Context) -> int | None:
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
-        return statuses.MISUSED
+        return 2
     return None
 
 
@@ -98,14 +99,10 @@ def run(words: list[str]) -> int:
         status = _invoke(words)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        print(file=sys.stderr)  # the terminal has shown ^C
-        return statuses.INTERRUPTED
-    except (click.ClickException, UserError, OSError) as error:
-        status, message = statuses.outcome(error)
-    if message:
-        statuses.complain(message, command)
-    return status
+    except (Exception, KeyboardInterrupt) as error:
+        from modfs.cli.statuses import end  # not needed where all goes well
+
+        return end(error, command)
 
 
 def _invoke(words: list[str]) -> int:
@@ -114,6 +111,6 @@ def _invoke(words: list[str]) -> int:
         modfs.main(prog_name="modfs")
     try:
         with modfs.make_context("modfs", words) as context:
-            return int(modfs.invoke(context) or statuses.DONE)
+            return int(modfs.invoke(context) or 0)
     except click.exceptions.Exit as ended:
         return ended.exit_code

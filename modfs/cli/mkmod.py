@@ -121,8 +121,7 @@ def command(
     if match := _MODULE.fullmatch(output.name):
         if demo or compression:
             raise UserError(f"{output.name} is a module's file; --demo, --compress are a tree's")
-        with ending_with(MISUSED):
-            spec = _one_of(source) if source else spec_from({"name": match["name"], **fields})
+        spec = _one_of(source) if source else spec_from({"name": match["name"], **fields})
         _make_module(output, spec, match["compression"])
         return
     if fields:

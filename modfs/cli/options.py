@@ -79,18 +79,18 @@ class EngineOptions:
             tree = self.tree()
             return LiveKernel(self.config(tree), tree=tree, init_routines=self.init_routines())
 
-    def release(self) -> Release:
-        """Which kernel it is; nothing need be read to say so. UserError."""
-        from loader.release import parse_release
-
-        return parse_release(self.kernel, self.without)
-
     def check(self) -> None:
         """What can be said before there is an engine. UserError."""
         with ending_with(MISUSED):
             self.release()
-            if self.environment is not None:
+            if self.environment is not None:  # else it would take the engine to say nothing
                 self.init_routines()
+
+    def release(self) -> Release:
+        """Which kernel it is. UserError."""
+        from loader.release import parse_release
+
+        return parse_release(self.kernel, self.without)
 
     @classmethod
     def pop(cls, values: dict[str, Any]) -> EngineOptions:

@@ -11,6 +11,7 @@ import click
 
 from loader.calls import FinitModule
 from loader.engine.threads import LiveKernel
+from loader.errors import UserError
 from loader.release import choose_release
 from loader.simulate.real_time import replay_in_real_time
 from loader.simulate.replay import replay_virtual
@@ -57,9 +58,9 @@ def command(
     mount's.
     """
     if in_real_time and mount:
-        raise click.UsageError("--live and --mount exclude each other")
+        raise UserError("--live and --mount exclude each other")
     if mount and (kernel or without):
-        raise click.UsageError("with --mount the kernel is the mount's")
+        raise UserError("with --mount the kernel is the mount's")
     with ending_with(MISUSED):
         scenario = _with_kernel(Scenario.read(file), kernel, without)
     text, answers = _replay(scenario, in_real_time, mount)

@@ -53,7 +53,8 @@ def _run(
     engine: EngineOptions, words: tuple[str, ...], mount: Path | None, file: str | None
 ) -> int:
     """The command's exit status, or minus the signal that ended it. UserError, OSError."""
-    from modfs.run.run import Plan, run
+    from modfs.run.run import run
+    from modfs.run.server import Plan
 
     stats = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666) if file else None
     joined = mount.absolute() if mount else None

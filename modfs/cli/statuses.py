@@ -47,15 +47,27 @@ def told(error: OSError) -> str:
     return text if error.filename is None else f"{error.filename}: {text}"
 
 
-def outcome(error: click.ClickException | UserError | OSError) -> tuple[int, str]:
-    """The exit status, and the message; a broken pipe is nothing to tell."""
-    if isinstance(error, BrokenPipeError):
-        return BROKEN_PIPE, ""
-    if isinstance(error, click.ClickException):
-        return error.exit_code, error.format_message()
-    if isinstance(error, UserError):
-        return error.status, str(error)
-    return FAILED, told(error)
+def end(error: BaseException, command: str) -> int:
+    """Tell in one line why ``command`` (such as "modfs mount") ends; its exit status.
+
+    Raises the error if it is a mistake in modfs.
+    """
+    match error:
+        case KeyboardInterrupt():
+            print(file=sys.stderr)  # the terminal has shown ^C
+            return INTERRUPTED
+        case BrokenPipeError():
+            return BROKEN_PIPE
+        case UserError():
+            status, message = error.status, str(error)
+        case OSError():
+            status, message = FAILED, told(error)
+        case click.ClickException():
+            status, message = error.exit_code, error.format_message()
+        case _:
+            raise error
+    complain(message, command)
+    return status
 
 
 def complain(message: str, command: str | None = None) -> None:

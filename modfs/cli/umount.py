@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from modfs.cli.statuses import FAILED, ending_with
+from modfs.cli.statuses import FAILED, complain, ending_with
 from modfs.mount.umount import umount
 
 
 @click.command(epilog="\b\nExample:\n  modfs umount /tmp/m")
 @click.argument("mountpoint", type=click.Path())
 def command(mountpoint: str) -> None:
-    """Unmount MOUNTPOINT, also one whose server has died."""
+    """Unmount MOUNTPOINT, also one whose server has died or is stuck: it says what it did then."""
     with ending_with(FAILED):
-        umount(mountpoint)
+        if done := umount(mountpoint):
+            complain(done)

@@ -26,6 +26,9 @@ from modfs.fuse.python_states import KeptStates
 log = logging.getLogger("modfs.fuse")
 
 
+INTERRUPTS = signal.SIGUSR1  # libfuse sends it to the thread whose client was sent a signal
+WAKES_MAIN = signal.SIGUSR2  # whoever calls Server.exit must have handlers for both
+
 _MISSING = f"libfuse 2 is missing: {INSTALL_FUSE}"
 
 
@@ -70,6 +73,14 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "chown": (c_char_p, c_uint, c_uint),
 }
 
+# What is called beside operations: name, argument types, type of the result.
+_FUNCTIONS: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
+    ("fuse_exit", (c_void_p,), None),
+    ("fuse_get_session", (c_void_p,), c_void_p),
+    ("fuse_session_next_chan", (c_void_p, c_void_p), c_void_p),
+    ("fuse_chan_fd", (c_void_p,), c_int),
+)
+
 _FILL = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_long)
 
 
@@ -82,8 +93,12 @@ class Server:
         self._options = ",".join(options)
         self._fuse = load_fusepy()
         self._lib = self._fuse._libfuse
-        self._lib.fuse_exit.argtypes = (c_void_p,)
+        for name, arguments, result in _FUNCTIONS:
+            function = getattr(self._lib, name)
+            function.argtypes, function.restype = arguments, result
         self._session: int | None = None
+        self.descriptor: int | None = None
+        """/dev/fuse, once it is mounted. poll(2) tells POLLERR when the connection is cut."""
         self._main_thread: int | None = None
         self._states = KeptStates()
         self._fh = self._fuse.fuse_file_info.fh.offset
@@ -114,7 +129,7 @@ class Server:
         if self._session is not None and self._main_thread is not None:
             self._lib.fuse_exit(self._session)
             # libfuse's main thread sleeps until a signal interrupts it.
-            signal.pthread_kill(self._main_thread, signal.SIGUSR1)
+            signal.pthread_kill(self._main_thread, WAKES_MAIN)
 
     def interrupted(self) -> bool:
         """Has the client of the operation that runs in this thread been sent a signal?"""
@@ -151,6 +166,8 @@ class Server:
                 return method(*arguments)
             except OSError as error:
                 return -(error.errno or errno.EIO)
+            except MemoryError:
+                return -errno.ENOMEM
             except BaseException:
                 log.exception("operation %s failed unexpectedly", name)
                 return -errno.EIO
@@ -158,7 +175,10 @@ class Server:
         return call
 
     def _init(self, connection: int) -> int:
-        self._session = self._lib.fuse_get_context().contents.fuse
+        lib = self._lib
+        self._session = lib.fuse_get_context().contents.fuse
+        channel = lib.fuse_session_next_chan(lib.fuse_get_session(self._session), None)
+        self.descriptor = lib.fuse_chan_fd(channel)
         threading.Thread(target=self._mounted, daemon=True).start()
         return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -13,7 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loader.errors import UserError
-from modfs.mount.mountinfo import FS_TYPE, SERVER, is_dead, mounted_type, umount_lazily
+from modfs.mount.aside import Silent, aside
+from modfs.mount.descriptors import close_descriptors, open_descriptors
+from modfs.mount.log_file import open_log
+from modfs.mount.mountinfo import DEAD, FS_TYPE, SERVER, Mount, find, umount_lazily
 from modfs.mount.options import MountOptions
 from modfs.mount.serve import serve
 from modfs.mount.stderr import CapturedStderr, reason
@@ -26,24 +30,45 @@ log = logging.getLogger("modfs")
 _READY = b"\0mounted"
 
 
-def _prepare(mountpoint: str, options: MountOptions) -> None:
-    """Everything that can be said before libfuse is asked. UserError."""
-    if mounted_type(mountpoint) == FS_TYPE:
-        if not is_dead(mountpoint):
-            raise UserError(f"{mountpoint}: modfs is already mounted here")
-        umount_lazily(mountpoint)
+def _prepare(path: str, options: MountOptions) -> str:
+    """Everything that can be said before libfuse is asked; the mountpoint's real path. UserError.
+
+    Whatever is mounted there already may belong to a server that never answers.
+    """
     try:
-        names = os.listdir(mountpoint)
+        place, there = find(path)
+        if there and there.type == FS_TYPE:
+            _clear(path, there)
+        names = aside(lambda: os.listdir(place))
+    except Silent:
+        raise UserError(f"{path}: who serves it does not answer; try modfs umount") from None
     except FileNotFoundError:
-        raise UserError(f"{mountpoint}: no such directory; make it with mkdir") from None
+        raise UserError(f"{path}: no such directory; make it with mkdir") from None
     except NotADirectoryError:
-        raise UserError(f"{mountpoint}: not a directory") from None
+        raise UserError(f"{path}: not a directory") from None
     except OSError as error:
-        raise UserError(f"{mountpoint}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}") from None
     if names and "nonempty" not in options.fuse:
-        raise UserError(f"{mountpoint}: not empty; choose an empty directory, or -o nonempty")
+        raise UserError(f"{path}: not empty; choose an empty directory, or -o nonempty")
     if not os.path.exists("/dev/fuse"):
         raise UserError("/dev/fuse is missing: the kernel has no FUSE; try modprobe fuse")
+    return place
+
+
+def _clear(path: str, there: Mount) -> None:
+    """Take away what a dead server left. UserError: it is not dead; Silent."""
+    try:
+        aside(lambda: _read_server(there.place))
+    except OSError as error:
+        if error.errno in DEAD:
+            umount_lazily(there.place)
+            return
+    raise UserError(f"{path}: modfs is already mounted here")
+
+
+def _read_server(place: str) -> None:
+    """Only opening and reading a file tells whether anybody answers. OSError."""
+    Path(place, SERVER).read_bytes()
 
 
 # -- in the foreground and in the background ------------------------------------------------------
@@ -62,8 +87,7 @@ def mount(
 
     ``make`` builds the engine in the process that will serve it. UserError.
     """
-    mountpoint = os.path.realpath(mountpoint)
-    _prepare(mountpoint, options)
+    mountpoint = _prepare(mountpoint, options)
     if foreground:
         return _serve_logged(make, mountpoint, options, log_file, verbose, lambda: None)
     read_end, write_end = os.pipe()
@@ -93,18 +117,20 @@ def _background(
     """The server's process: a session of its own, which tells ``status`` how the start went."""
     code = 1
     try:
-        os.setsid()
         log_file = os.path.abspath(log_file) if log_file else None
-        os.chdir("/")
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(null, descriptor)
+        inherited = open_descriptors() - {status}
+        _leave_the_caller()
+
+        def made() -> LiveKernel:
+            live = make()  # which may read what the caller has open, as /dev/fd/63
+            close_descriptors(inherited, keep=(0, 1, 2))
+            return live
 
         def ready() -> None:
             os.write(status, _READY)
             os.close(status)
 
-        code = _serve_logged(make, mountpoint, options, log_file, verbose, ready)
+        code = _serve_logged(made, mountpoint, options, log_file, verbose, ready)
     except UserError as error:
         os.write(status, str(error).encode())
     except BaseException as error:
@@ -112,6 +138,18 @@ def _background(
         os.write(status, f"{mountpoint}: {error or type(error).__name__}".encode())
     finally:
         os._exit(code)
+
+
+def _leave_the_caller() -> None:
+    """Nothing of the caller's is left but its limits and its OOM score."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
 
 
 def _serve_logged(
@@ -144,9 +182,10 @@ def _serve_logged(
 
 
 def _check(mountpoint: str) -> None:
-    """Does it answer? Only opening and reading a file tells."""
     try:
-        Path(mountpoint, SERVER).read_bytes()
+        aside(lambda: _read_server(mountpoint))
+    except Silent:
+        raise UserError(f"{mountpoint}: mounted, but does not answer") from None
     except OSError as error:
         raise UserError(f"{mountpoint}: mounted, but does not answer: {error.strerror}") from None
 
@@ -158,9 +197,10 @@ def _set_up_log(log_file: str | None, verbose: bool) -> None:
         logging.basicConfig(format=form, level=level)
         return
     try:
-        logging.basicConfig(filename=log_file, format=form, level=min(level, logging.INFO))
+        stream = os.fdopen(open_log(log_file), "a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"{log_file}: {error.strerror}") from None
+    logging.basicConfig(stream=stream, format=form, level=min(level, logging.INFO))
 
 
 def _forward_kernel_log() -> Callable[[str], None]:

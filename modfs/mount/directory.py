@@ -18,16 +18,19 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NoReturn
 
+from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
-from modfs.control.requests import Requests
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
 from modfs.mount.control_file import ControlFile, Nodes, TextFile
+from modfs.mount.room import BoundedRequests
 from modfs.texts import FILES, proc_modules, sys_module
 
 _NODES = b"/.control/"
 _SERVER = b".control/server"  # the number of the process that serves
+_END = b".control/end"  # who reads it has the server end
 _ROOT = 1  # what opendir calls it
 _ROOT_INODE, _CONTROL_INODE, _NODE_INODE = 1, 1000, 10_000
 
@@ -36,22 +39,35 @@ def _no_entry() -> NoReturn:
     raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
+def _text(live: LiveKernel, make: Callable[[Snapshot], str], unloaded: bool) -> str:
+    return make(live.statistics(unloaded))
+
+
 class ModulesDirectory:
     """/sys/kernel/debug/modules, served from a live engine (modfs.fuse.FileSystem)."""
 
-    def __init__(self, live: LiveKernel, operation: Operation, control_mode: int = 0o600) -> None:
+    def __init__(
+        self,
+        live: LiveKernel,
+        operation: Operation,
+        control_mode: int = 0o600,
+        end: Callable[[], None] | None = None,
+    ) -> None:
+        """``end`` has the server end, where it can be told to; it returns at once."""
         self.live = live
         self._operation = operation
-        self._requests = Requests(live, operation.interrupted)
+        self._requests = BoundedRequests(live, operation.interrupted)
         self.uid, self.gid = os.geteuid(), os.getegid()
         self._control_mode = control_mode
         self._texts: dict[bytes, Callable[[], str]] = {
-            name.encode(): lambda make=file.text: make(live.statistics())  # type: ignore[misc]
+            name.encode(): partial(_text, live, file.text, name == "unloaded_tainted")
             for name, file in FILES.items()
         }
         self._texts[b"kmsg"] = live.kmsg
         # For programs of ours that join this engine.
         self._texts[_SERVER] = lambda: f"{os.getpid()}\n"
+        if end is not None:
+            self._texts[_END] = lambda: f"{end() or 'ending'}\n"
         self._texts[b".control/proc_modules"] = lambda: proc_modules(live.snapshot())
         self._texts[b".control/sys_module"] = lambda: json.dumps(sys_module(live.snapshot()))
         root = str(live.tree.root.resolve()) if live.tree else ""
@@ -59,6 +75,7 @@ class ModulesDirectory:
         self._texts[b".control/compression"] = lambda: f"{live.config.compression}\n"
         modes = dict.fromkeys(self._texts, 0o444)
         modes |= {name.encode(): file.mode for name, file in FILES.items()}
+        modes |= {_END: 0o400} if end is not None else {}
         self._attributes: dict[bytes, Attributes] = {
             b"/" + name: Attributes(stat.S_IFREG | mode, inode=number)
             for number, (name, mode) in enumerate(modes.items(), _ROOT_INODE + 1)

@@ -1,57 +1,119 @@
-"""What is mounted where, and fusermount."""
+"""What is mounted where, without a question to whoever serves it; and fusermount."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from loader.errors import UserError
 from modfs.fuse.files import INSTALL_FUSE
+from modfs.mount.aside import aside
 
 FS_TYPE = "fuse.modfs"
-SERVER = ".control/server"  # holds the process number of the server
+SERVER = ".control/server"  # holds the process number of the server, in its own namespace
+END = ".control/end"  # whoever reads it has the server end, as by SIGTERM
+ENDING = b"ending\n"  # what END holds
+DEAD = (errno.ENOTCONN, errno.ECONNABORTED)  # what a mount says whose server is gone
+_FUSERMOUNT_SECONDS = 20.0
 
 
 # -- what is mounted where ------------------------------------------------------------------------
 
 
-def mounted_type(mountpoint: str) -> str | None:
+class Mount(NamedTuple):
+    """One row of /proc/self/mountinfo.
+
+    ``device``: MAJOR:MINOR of the file system; the minor is the number of a FUSE connection
+    (fuse_ctl_add_conn). ``options``: those of the file system.
+    """
+
+    number: int
+    device: str
+    place: str
+    type: str
+    options: str
+
+    @property
+    def connection(self) -> int:
+        """The number of its FUSE connection."""
+        return int(self.device.partition(":")[2])
+
+    def user(self) -> tuple[int, int]:
+        """(uid, gid) of who mounted it, as FUSE tells; (-1, -1) where it does not."""
+        found = dict(re.findall(r"\b(user_id|group_id)=(\d+)", self.options))
+        return int(found.get("user_id", -1)), int(found.get("group_id", -1))
+
+
+def mounts() -> tuple[Mount, ...]:
+    """All that this process can see, the one on top of others last."""
+    rows = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).split("\n")
+    return tuple(_mount(row.split(" ")) for row in rows if row)
+
+
+def _mount(fields: list[str]) -> Mount:
+    place = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+    after = fields.index("-", 6)
+    return Mount(int(fields[0]), fields[2], place, fields[after + 1], fields[after + 3])
+
+
+def top_mount(place: str) -> Mount | None:
+    """What is mounted exactly there, None if nothing is."""
+    return next((mount for mount in reversed(mounts()) if mount.place == place), None)
+
+
+def mounted_type(place: str) -> str | None:
     """The type of the file system mounted exactly there, None if there is none."""
-    found = None
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.split()
-        place = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
-        if place == mountpoint:
-            found = fields[fields.index("-") + 1]
-    return found
+    found = top_mount(place)
+    return found.type if found else None
 
 
-def is_dead(mountpoint: str) -> bool:
-    """Mounted, but its server is gone: only opening a file tells."""
+def find(path: str) -> tuple[str, Mount | None]:
+    """The real path of ``path``, and what is mounted exactly there.
+
+    OSError: there is no such file; Silent: somebody who serves a part of the path is.
+    """
+    real, number = aside(lambda: _real_path(path))
+    return real, next((row for row in mounts() if (row.number, row.place) == (number, real)), None)
+
+
+def _real_path(path: str) -> tuple[str, int]:
+    """And the number of the mount: both known to the kernel, which asks no server for O_PATH."""
+    fd = os.open(path, os.O_PATH)
     try:
-        os.close(os.open(f"{mountpoint}/{SERVER}", os.O_RDONLY))
-    except OSError as error:
-        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
-    return False
+        return os.readlink(f"/proc/self/fd/{fd}"), mount_number(fd)
+    finally:
+        os.close(fd)
+
+
+def mount_number(fd: int) -> int:
+    """Which mount an open file is in."""
+    lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("mnt_id:"))
 
 
 def fusermount(*arguments: str) -> str:
-    """Run fusermount; what it complained about."""
+    """Run fusermount; what it complained about. UserError: there is none."""
+    import shutil  # a mount that goes well needs neither
+    import subprocess
+
     program = shutil.which("fusermount") or shutil.which("fusermount3")
     if program is None:
         raise UserError(f"fusermount is missing: {INSTALL_FUSE}")
-    done = subprocess.run([program, *arguments], capture_output=True, text=True)
-    return done.stderr.strip() if done.returncode else ""
+    process = subprocess.Popen([program, *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        said = process.communicate(timeout=_FUSERMOUNT_SECONDS)[1]
+    except subprocess.TimeoutExpired:  # it has root's rights, so that we may not be able to end it
+        return "fusermount does not come back"
+    return said.strip() if process.returncode else ""
 
 
 # -- unmounting -----------------------------------------------------------------------------------
 
 
-def umount_lazily(mountpoint: str) -> None:
+def umount_lazily(place: str) -> None:
     """Take a mount away, also from under open files and from a server that is dead. UserError."""
-    if mounted_type(mountpoint) == FS_TYPE and (problem := fusermount("-u", "-z", mountpoint)):
-        raise UserError(f"{mountpoint}: {problem}")
+    if mounted_type(place) == FS_TYPE and (problem := fusermount("-u", "-z", place)):
+        raise UserError(f"{place}: {problem}")

@@ -1,39 +1,136 @@
-"""Unmounting: whoever waits in a request is let go."""
+"""Unmounting: whoever waits in a request is let go, and no process but the server is touched.
+
+A number in a file of the mount proves nothing: anybody's file system can hold any number, and the
+number of a process is another one in each namespace. So the server is asked through the mount, by
+a file that has it end when it is read: that reaches whoever serves this mount, and nobody else. If
+nothing comes of that, the kernel is asked who serves it, and the connection is cut.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
+import time
 from pathlib import Path
 
 from loader.errors import UserError
-from modfs.mount.mountinfo import FS_TYPE, SERVER, mounted_type, umount_lazily
+from modfs.linux import setgroups_of_thread
+from modfs.mount.aside import ANSWER_SECONDS, Silent, aside
+from modfs.mount.connection import abort, servers
+from modfs.mount.ending import END_SECONDS
+from modfs.mount.mountinfo import (
+    DEAD,
+    END,
+    ENDING,
+    FS_TYPE,
+    Mount,
+    find,
+    mount_number,
+    mounts,
+    umount_lazily,
+)
 
-_LEAVE_SECONDS = 10.0
 
+def umount(path: str) -> str:
+    """Unmount; whoever waits in a request is let go with ENOTCONN. UserError.
 
-def umount(mountpoint: str) -> None:
-    """Unmount; whoever waits in a request is let go with ENOTCONN. UserError."""
-    mountpoint = os.path.realpath(mountpoint)
-    kind = mounted_type(mountpoint)
-    if kind != FS_TYPE:
-        raise UserError(f"{mountpoint}: modfs is not mounted here")
+    What it answers is to be told: "" where the server ended as it should.
+    """
+    mount = _mounted(path)
+    if os.geteuid() not in (0, mount.user()[0]):
+        raise UserError(f"{path}: mounted by another user")
     try:
-        number = int(Path(mountpoint, SERVER).read_text())
-        process = os.pidfd_open(number)
-    except PermissionError:
-        raise UserError(f"{mountpoint}: mounted by another user") from None
-    except (OSError, ValueError):
-        umount_lazily(mountpoint)
-        return
+        _ask(mount)
+    except Silent:
+        return f"{path}: {_force(mount, 'its server does not answer', wait=False)}"
+    except OSError as error:
+        if error.errno in DEAD:
+            umount_lazily(mount.place)
+            return ""
+        return f"{path}: {_force(mount, 'it is served by something else', wait=True)}"
+    since = time.monotonic()
+    if not _gone(mount, END_SECONDS + ANSWER_SECONDS):
+        return f"{path}: {_force(mount, 'its server does not end', wait=False)}"
+    if time.monotonic() - since < END_SECONDS:
+        return ""
+    return f"{path}: its server was busy, and has ended in the middle of its work"
+
+
+def _mounted(path: str) -> Mount:
     try:
-        signal.pidfd_send_signal(process, signal.SIGTERM)
+        _, mount = find(path)
+    except OSError:
+        mount = None
+    except Silent:
+        raise UserError(f"{path}: somebody who serves a part of this path is silent") from None
+    if mount is None or mount.type != FS_TYPE:
+        raise UserError(f"{path}: modfs is not mounted here")
+    return mount
+
+
+# -- by the server ---------------------------------------------------------------------------------
+
+
+def _ask(mount: Mount) -> None:
+    """Have the server end. OSError: it was not told; Silent: perhaps it was."""
+
+    def read() -> None:
+        root = os.open(mount.place, os.O_PATH)
+        if mount_number(root) != mount.number:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        _become(mount)
+        if os.read(os.open(END, os.O_RDONLY, dir_fd=root), 100) != ENDING:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    aside(read)
+
+
+def _become(mount: Mount) -> None:
+    """Root becomes who mounted it: FUSE lets nobody else in, root or not."""
+    uid, gid = mount.user()
+    if os.geteuid() == 0 and uid > 0 and gid >= 0:
+        setgroups_of_thread([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+
+
+def _gone(mount: Mount, seconds: float) -> bool:
+    """Wait until the mount is gone, but not longer than that."""
+    end = time.monotonic() + seconds
+    with Path("/proc/self/mountinfo").open("rb") as table:
         poll = select.poll()
-        poll.register(process, select.POLLIN)
-        poll.poll(_LEAVE_SECONDS * 1000)
-    except PermissionError:
-        raise UserError(f"{mountpoint}: mounted by another user") from None
-    finally:
-        os.close(process)
-    umount_lazily(mountpoint)
+        poll.register(table, select.POLLPRI)  # proc(5): there when anything is mounted or unmounted
+        while any(row[:2] == mount[:2] for row in mounts()):
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            poll.poll(left * 1000)
+    return True
+
+
+# -- without it ------------------------------------------------------------------------------------
+
+
+def _force(mount: Mount, why: str, wait: bool) -> str:
+    """End what certainly serves the mount, cut its connection, take it away; what was done.
+
+    ``wait``: the server gets time to end by itself.
+    """
+    ended = []
+    for server in servers(mount):
+        if wait:
+            server.send(signal.SIGTERM)
+        if not (wait and server.ended(END_SECONDS)):
+            server.send(signal.SIGKILL)
+            server.ended(1.0)
+        ended.append(str(server.number))
+        server.close()
+    cut = abort(mount)
+    umount_lazily(mount.place)
+    if ended:
+        return f"{why}: ended process {', '.join(ended)} and unmounted"
+    if cut:
+        return f"{why}: cut its connection and unmounted; no process was touched"
+    return f"{why}: unmounted; no process was touched, and who waits in it may wait on"

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from loader.calls import Call, SystemCalls
-from loader.config import BuiltFor, Config
+from loader.config import MACHINES, BuiltFor, Config
 from loader.engine.init_routines import InitRoutines
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
@@ -198,9 +198,13 @@ def verify(
 
 
 def settings(transcript: Transcript, config: Config) -> Config:
-    """``config`` with the release, features and compression that the header names."""
+    """``config`` as the header has it: release, features, compression, machine, configuration."""
     return replace(
         config,
         release=release(transcript.release, transcript.without),
         compression=transcript.compression or config.compression,
+        machine=MACHINES.get(transcript.machine, config.machine),
+        force_load=transcript.force_load,
+        force_unload=transcript.force_unload,
+        blacklist=frozenset(transcript.blacklist),
     )

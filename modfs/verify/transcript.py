@@ -34,7 +34,7 @@ from loader.documents.document import (
     schema,
     within,
 )
-from loader.documents.kinds import ERRNOS, Compression, Feature, Kernel
+from loader.documents.kinds import ERRNOS, Compression, Feature, KernelRelease, ModuleName
 from loader.errors import UserError
 from loader.words import did_you_mean, shown
 
@@ -106,23 +106,40 @@ Step = CallStep | Cat
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """One recording: the kernel's settings, and its steps in order from a fresh boot."""
+    """One recording: the kernel's settings, and its steps in order from a fresh boot.
+
+    ``machine``: as uname -m has it, empty where the recording does not say.
+    """
 
     path: Path
     release: str
     without: tuple[str, ...]
     compression: str
     steps: tuple[Step, ...]
+    machine: str = ""
+    force_load: bool = False
+    force_unload: bool = False
+    blacklist: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Transcript:
         """Read a transcript. OSError: cannot be read. UserError: not of the format."""
         lines = read_json_lines(path)
-        kernel, without, compression = _header(lines, path)
+        header = _header(lines, path)
         steps = tuple(line.read(_kind(line), _step) for line in lines)
         if not steps:
             raise UserError(f"{path}: there is no step in it")
-        return cls(path, kernel, without, compression, steps)
+        return cls(
+            path,
+            header.release,
+            header.without,
+            header.compression or "",
+            steps,
+            header.machine or "",
+            header.force_load,
+            header.force_unload,
+            header.blacklist,
+        )
 
 
 def counted(results: Mapping[str, int]) -> str:
@@ -165,12 +182,16 @@ class Access(str):
         return cls(str(value))
 
 
-class HeaderTable(Table):
-    """The first line: which kernel was recorded."""
+class HeaderTable(Table, forbid_unknown_fields=False):
+    """The first line: which kernel was recorded. A recorder may tell more of it."""
 
-    release: Annotated[Kernel, about("Its release.")]
+    release: Annotated[KernelRelease, about("Its release.")]
     without: Annotated[tuple[Feature, ...], about("Features that were taken away.")] = ()
-    compression: Given[Annotated[Compression, about("What it unpacks itself.")]] = UNSET
+    compression: Annotated[Compression | None, about("What it unpacks itself.")] = None
+    machine: Annotated[Literal["x86_64", "aarch64"] | None, about("As uname -m has it.")] = None
+    force_load: Annotated[bool, about("CONFIG_MODULE_FORCE_LOAD.")] = False
+    force_unload: Annotated[bool, about("CONFIG_MODULE_FORCE_UNLOAD.")] = False
+    blacklist: Annotated[tuple[ModuleName, ...], about("The boot option module_blacklist.")] = ()
     kernel: Annotated[str, about("For people.")] = ""
     steps: Annotated[Count, about("For people: how many steps there are.")] = 0
 
@@ -190,7 +211,7 @@ class CallTable(Table):
     address: Annotated[Literal["unmapped"] | None, about("Of init_module without a file.")] = None
     fd: Annotated[_Descriptor | None, about("Of finit_module without a file.")] = None
     len: Annotated[_Length | None, about("Of init_module: bytes; null: all of the file.")] = None
-    name: Annotated[str, about("Of delete_module, as the kernel was given it.")] = ""
+    name: Annotated[str | None, about("Of delete_module, as the kernel was given it.")] = None
     flags: Annotated[Flags, about("Of finit_module or delete_module.")] = 0
     params: Annotated[str, about("The module's parameters.")] = ""
     open: Given[Annotated[Access, about("How the file was opened; else O_RDONLY.")]] = UNSET
@@ -225,10 +246,9 @@ def _kind(line: Document) -> type[CallTable] | type[CatTable]:
 # -- what it means --------------------------------------------------------------------------------
 
 
-def _header(lines: Iterator[Document], path: Path) -> tuple[str, tuple[str, ...], str]:
+def _header(lines: Iterator[Document], path: Path) -> HeaderTable:
     for line in lines:
-        table = line.read(HeaderTable, lambda table: table)
-        return table.release, table.without, given(table).get("compression", "")
+        return line.read(HeaderTable, lambda table: table)
     raise UserError(f"{path}: there is no header in it")
 
 
@@ -240,7 +260,7 @@ def _step(table: CallTable | CatTable) -> Step:
         raise Mistake("threads need files")
     if table.op == "finit_module" and not table.threads and table.file is None and table.fd is None:
         raise Mistake("there is neither file nor fd")
-    if table.op == "delete_module" and not table.name:
+    if table.op == "delete_module" and table.name is None:
         raise Mistake("there is no name")
     return CallStep(
         op=table.op,
@@ -251,7 +271,7 @@ def _step(table: CallTable | CatTable) -> Step:
         access=values.get("open", "O_RDONLY"),
         fd=table.fd,
         length=table.len,
-        name=table.name,
+        name=table.name or "",
         threads=table.threads,
         files=table.files,
         deltas=_deltas(values),

@@ -82,7 +82,7 @@ def check_image(image: Image) -> str:
     if found.layout_failure:
         return "layout " + answer("layout", found.layout_failure.errno)
     contents = found.contents
-    assert len(contents.needs) + len(contents.exports) <= len(image.data)
+    assert len(list(contents.needs)) + len(contents.exports) <= len(image.data)
     shown = Module(found).as_loaded()
     assert shown.name == found.name
     for _, text, _ in shown.parameters:  # /sys/module/NAME/parameters shows a page at most

@@ -60,7 +60,7 @@ def check_modinfo(data: bytes) -> str:
     entries = [entry.partition(b"=") for entry in said.stdout.split(b"\0")]
     for field in _FIELDS:
         theirs = [value for tag, _, value in entries if tag.decode("latin-1") == field]
-        mine = [value.encode("utf-8", "surrogateescape") for value in ours.modinfo.get(field, ())]
+        mine = [value.encode("utf-8", "surrogateescape") for value in ours.values(field)]
         assert theirs == mine, field
     return "both"
 

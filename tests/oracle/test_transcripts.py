@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.config import Config
+from loader.config import EM_AARCH64, EM_X86_64, Config
 from loader.engine.init_routines import InitRoutines
 from loader.engine.threads import LiveKernel
 from loader.keyring import Keyring
@@ -16,9 +16,8 @@ from modfs.verify.answerers import Direct
 from modfs.verify.compare import compare_steps, settings, sums, verify
 from modfs.verify.corpus import Corpus
 from modfs.verify.transcript import CallStep, Cat, Transcript
+from tests.recordings import DATA, TRANSCRIPTS
 
-DATA = Path(__file__).parent / "data"
-TRANSCRIPTS = sorted((DATA / "transcripts").glob("*/*.jsonl"))
 IDS = [f"{path.parent.name}/{path.stem}" for path in TRANSCRIPTS]
 
 # What the init routines of real modules print, and the stack trace of a suspicious result: not the
@@ -93,3 +92,17 @@ def test_sums_forget_only_what_chance_decides() -> None:
     assert sums("stats", text) == sums("stats", text.replace("Becoming & Load", "       Becoming"))
     assert sums("stats", text) != sums("stats", text.replace("ever loaded\t1", "ever loaded\t3"))
     assert sums("/proc/modules", "x") is None
+
+
+def test_a_header_says_what_kernel_it_was(tmp_path: Path) -> None:
+    """As the recordings of 7.3 have it: its configuration, and what no reader need know of."""
+    path = tmp_path / "t.jsonl"
+    header = (
+        '{"release": "6.18", "machine": "aarch64", "force_load": true, "force_unload": true,'
+        ' "blacklist": ["black-one"], "statistics": false, "boot": {"cpus": 4}, "steps": 1}'
+    )
+    path.write_text(header + '\n{"op": "delete_module", "name": "", "result": "ENOENT"}\n')
+    config = settings(Transcript.load(path), Config(machine=EM_X86_64))
+    assert (config.release.name, config.machine) == ("6.18", EM_AARCH64)
+    assert (config.force_load, config.force_unload) == (True, True)
+    assert config.blacklist == {"black_one"}

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec
 from tests.soak.clients import Writer, be_killed, fork
 from tests.soak.records import Record
 from tests.soak.requests import Place, write_files
@@ -164,8 +166,8 @@ def _home(root: Path, pid: int) -> Path:
 def exhaust_memory(soak: Soak) -> None:
     """RLIMIT_AS: a large file cannot be read. The kernel counts that as a failed read (2.4)."""
     large = soak.folder / "large.ko"
-    with large.open("wb") as file:
-        file.truncate(_LARGE)
+    large.write_bytes(build_module(ModuleSpec("large")))
+    os.truncate(large, _LARGE)
     size = int(Path(f"/proc/{soak.server.pid}/statm").read_text().split()[0])
     with soak.server.limited(resource.RLIMIT_AS, size * resource.getpagesize() + (32 << 20)):
         for _ in range(5):

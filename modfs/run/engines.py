@@ -1,0 +1,98 @@
+"""The engine behind ``modfs run``: one of its own, or that of a mount which it joins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from loader.calls import SystemCalls
+from loader.engine.threads import LiveKernel
+from modfs import texts
+from modfs.control.remote import RemoteKernel
+from modfs.fuse.files import Operation
+from modfs.mount.directory import ModulesDirectory
+from modfs.run import sandbox
+from modfs.run.views import DebugView, View
+
+
+class Engine(Protocol):
+    """What answers calls, and the texts that programs find.
+
+    ``folder``: where the files of /sys/kernel/debug/modules are. ``tree``: the module tree that is
+    to be put in the place of the host's, if any.
+    """
+
+    @property
+    def kernel(self) -> SystemCalls: ...
+
+    folder: Path
+    compression: str
+    tree: Path | None
+
+    def views(self, operation: Operation) -> dict[str, View]:
+        """The views that only this engine can serve, by name."""
+
+    def proc_modules(self) -> str:
+        """/proc/modules."""
+
+    def module_names(self) -> Iterable[str]:
+        """Names in /sys/module, and of modules that are about to be there."""
+
+    def module_files(self, name: str) -> dict[str, str]:
+        """/sys/module/NAME: texts by file; empty if it is not there."""
+
+    def stats(self) -> str:
+        """The report."""
+
+    def shutdown(self) -> None:
+        """No program is left: end what still waits."""
+
+
+class OwnEngine:
+    """One that lives in the server's process."""
+
+    def __init__(self, live: LiveKernel, tree: Path | None) -> None:
+        self.kernel = live
+        self.tree = tree
+        self.folder = sandbox.VIEWS / "debug"
+        self.compression = live.config.compression
+
+    def views(self, operation: Operation) -> dict[str, View]:
+        return {"debug": DebugView(ModulesDirectory(self.kernel, operation))}
+
+    def proc_modules(self) -> str:
+        return texts.proc_modules(self.kernel.snapshot())
+
+    def module_names(self) -> Iterable[str]:
+        return self.kernel.kernel.names()
+
+    def module_files(self, name: str) -> dict[str, str]:
+        module = self.kernel.kernel.loaded(name)
+        return texts.module_files(module) if module and module.in_sysfs else {}
+
+    def stats(self) -> str:
+        return texts.stats(self.kernel.statistics())
+
+    def shutdown(self) -> None:
+        self.kernel.shutdown()
+
+
+class JoinedEngine:
+    """That of a mount, which others serve and use as well."""
+
+    def __init__(self, mount: Path, tree: Path | None) -> None:
+        """``tree``: another one than the mount's. OSError: nothing answers there."""
+        self.folder = mount
+        self.kernel = RemoteKernel(mount)
+        self.compression = self.kernel.compression
+        self.tree = tree or self.kernel.tree()
+        self.proc_modules = self.kernel.proc_modules
+        self.module_names = self.kernel.module_names
+        self.module_files = self.kernel.module_files
+        self.stats = self.kernel.stats
+
+    def views(self, operation: Operation) -> dict[str, View]:
+        return {}
+
+    def shutdown(self) -> None: ...

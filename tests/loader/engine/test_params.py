@@ -1,0 +1,144 @@
+"""Parameters by the rules of kernel/params.c and lib/kstrtox.c."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from loader.engine.params import arguments, parse_args
+from loader.image.parameters import Parameter
+
+TYPES = (
+    *("byte", "short", "ushort", "int", "uint", "long", "ulong", "ullong", "hexint"),
+    *("charp", "bool", "bint", "invbool"),
+)
+KNOWN = {name: Parameter(name, name) for name in TYPES}
+KNOWN["list"] = Parameter("list", "array of int", 3)
+KNOWN["names"] = Parameter("names", "array of charp")
+KNOWN["string"] = Parameter("string", "string", 8)
+KNOWN["own"] = Parameter("own", "some_type_of_the_module")
+
+
+def value(text: str) -> str:
+    parsed = parse_args("m", text, KNOWN)
+    assert (parsed.errno, parsed.log) == (0, ())
+    return parsed.values[text.partition("=")[0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("byte=255", "255"),
+        ("int=-2147483648", "-2147483648"),
+        ("int=+7", "7"),
+        ("int=0x1F", "31"),
+        ("int=010", "8"),
+        ("int=" + "0" * 5000 + "10", "8"),
+        ("ulong=0x" + "0" * 5000 + "ff", "255"),
+        ("int=5\n", "5"),
+        ("uint=4294967295", "4294967295"),
+        ("ulong=18446744073709551615", "18446744073709551615"),
+        ("hexint=255", "0x0000ff"),
+        ("bool", "Y"),
+        ("bool=off", "N"),
+        ("bool=true", "Y"),
+        ("invbool=n", "N"),
+        ("bint=y", "1"),
+        ("list=1,2,3", "1,2,3"),
+        ("names=a,b,c,d", "a,b,c,d"),
+        ('charp="two words"', "two words"),
+        ("charp=", ""),
+        ("string=1234567", "1234567"),
+        ("own=anything", "anything"),
+    ],
+)
+def test_values(text: str, shown: str) -> None:
+    assert value(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("byte=256", errno.ERANGE),
+        ("byte=-1", errno.EINVAL),
+        ("short=32768", errno.ERANGE),
+        ("int=2147483648", errno.ERANGE),
+        ("int=", errno.EINVAL),
+        ("int", errno.EINVAL),
+        ("int=12x", errno.EINVAL),
+        ("int=09", errno.EINVAL),
+        ("ulong=18446744073709551616", errno.ERANGE),
+        ("int=" + "9" * 5000, errno.ERANGE),
+        ("int=" + "9" * 5000 + "x", errno.ERANGE),  # it overflows before the x is looked at
+        ("int=-0x" + "f" * 5000, errno.ERANGE),
+        ("int=0x", errno.EINVAL),
+        ("int=x" + "9" * 5000, errno.EINVAL),
+        ("bool=2", errno.EINVAL),
+        ("bool=o", errno.EINVAL),
+        ("list=1,2,3,4", errno.EINVAL),
+        ("list=1,,3", errno.EINVAL),
+        ("charp=" + "x" * 1025, errno.ENOSPC),
+        ("charp", errno.EINVAL),
+        ("string=12345678", errno.ENOSPC),
+    ],
+)
+def test_bad_values(text: str, number: int) -> None:
+    parsed = parse_args("m", text, KNOWN)
+    assert parsed.errno == number
+    assert parsed.log[-1].startswith("m: `")
+
+
+def test_all_bad_values_are_logged_and_the_last_errno_counts() -> None:
+    parsed = parse_args("m", "int=x bool=Y byte=300", KNOWN)
+    assert parsed.errno == errno.ERANGE
+    assert parsed.values == {"bool": "Y"}
+    assert parsed.log == (
+        "m: `x' invalid for parameter `int'",
+        "m: `300' invalid for parameter `byte'",
+    )
+
+
+def test_unknown_names_are_ignored() -> None:
+    parsed = parse_args("m", "nosuch=1 async_probe dyndbg=+p", KNOWN)
+    assert parsed == ({}, 0, ("m: unknown parameter 'nosuch' ignored",))
+
+
+def test_dashes_in_names() -> None:
+    known = {"a_b": Parameter("a_b", "int")}
+    assert parse_args("m", "a-b=1", known).values == {"a_b": "1"}
+
+
+def test_after_two_dashes() -> None:
+    parsed = parse_args("m", "int=1 -- int=2 x", KNOWN)
+    assert parsed.values == {"int": "1"}
+    assert parsed.log == ("m: parameters 'int=2 x' after `--' ignored",)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('a="b c" d', [("a", "b c"), ("d", None)]),
+        ('"a=b c" d', [("a", "b c"), ("d", None)]),
+        ("  a = b", [("a", None), ("=", None), ("b", None)]),
+        ('a="b', [("a", "b")]),
+        ("a=b=c", [("a", "b=c")]),
+        ("=a=b", [("=a", "b")]),
+        ('"a="b"" c', [("a", 'b"'), ("c", None)]),  # one quote is taken off the end, not two
+        ('a=" b', [("a", " b")]),
+    ],
+)
+def test_arguments(text: str, found: list[tuple[str, str | None]]) -> None:
+    assert [(name, value) for name, value, _ in arguments(text)] == found
+
+
+def test_an_array_shows_no_more_than_a_page() -> None:
+    """param_array_get fills a page less one byte, a newline among its elements' ends."""
+    parsed = parse_args("m", "names=" + ",".join(["abc"] * 2000), KNOWN)
+    assert parsed.values["names"] == ("abc," * 2000)[:4095]
+
+
+def test_no_more_lines_than_the_log_keeps() -> None:
+    parsed = parse_args("m", "a " * 5000 + "last", KNOWN)
+    assert len(parsed.log) == 4096
+    assert parsed.log[-1] == "m: unknown parameter 'last' ignored"

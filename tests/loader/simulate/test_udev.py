@@ -1,0 +1,181 @@
+"""Boots in virtual time: what they predict of published machines, and how they behave."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+import simpy
+
+from loader.image.module_image import ModuleImage
+from loader.simulate.machine import Machine, Userspace
+from loader.simulate.machine_file import machine_from, read_machine
+from loader.simulate.shared_file import SharedFile
+from loader.simulate.udev import Outcome, _Boot, boot, config_for
+from tests.conftest import PROJECT
+from tests.recordings import SEEDS
+
+EXAMPLES = PROJECT / "examples"
+
+STORM = """
+processors = 64
+kernel = "6.4"
+[modules.big]
+size = "1 MB"
+memory = "64 KiB"
+depends = ["small"]
+seconds = 0.02
+[modules.small]
+size = "50 kB"
+[[coldplug]]
+idle_workers = 1000
+[[coldplug.devices]]
+count = "processors"
+modules = ["big"]
+"""
+
+
+def storm(**changes: object) -> Machine:
+    return replace(machine_from(tomllib.loads(STORM)), **changes)  # type: ignore[arg-type]
+
+
+def counts(outcome: Outcome) -> dict[str, int]:
+    return {row.name: row.count for row in outcome.snapshot.duplicates}
+
+
+def published(report: str) -> dict[str, int]:
+    """The rows of a published report: module and how many times."""
+    rows = (SEEDS / report).read_text().partition("Reason\n")[2].splitlines()
+    return {row.split()[0]: int(row.split()[1]) for row in rows}
+
+
+# -- predictions ----------------------------------------------------------------------------------
+
+
+def test_the_machine_that_it_is_fitted_on() -> None:
+    found = counts(boot(read_machine(EXAMPLES / "255-vcpu.toml")))
+    wanted = published("255-vcpu-without-early-check.stats")
+    largest = sorted(wanted, key=lambda name: -wanted[name])[:10]
+    for name in largest:
+        assert found[name] == pytest.approx(wanted[name], rel=0.25), name
+    ranked = [found[name] for name in largest]
+    assert ranked == sorted(ranked, reverse=True)
+    assert max(count for name, count in found.items() if name not in largest) <= min(ranked)
+
+
+def test_the_prediction_for_eight_processors() -> None:
+    outcome = boot(read_machine(EXAMPLES / "8-vcpu.toml"))
+    assert outcome.failed == pytest.approx(99, rel=0.25)
+
+
+def test_one_load_for_one_file_since_6_5() -> None:
+    """Published for the same kind of guest with 6.5's loader: none, or one."""
+    guest = read_machine(EXAMPLES / "255-vcpu.toml")
+    outcome = boot(guest, config_for(guest, "6.5"))
+    assert outcome.failed <= 5
+    assert outcome.snapshot.modcount == 67
+
+
+# -- what it is made of ---------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_boot() -> None:
+    one, same, other = boot(storm()), boot(storm()), boot(storm(), seed=2)
+    assert one == same
+    assert one.boot != other.boot
+
+
+def test_everybody_loads_once_or_finds_it_there() -> None:
+    outcome = boot(storm())
+    assert outcome.snapshot.modcount == 2
+    assert outcome.requests == outcome.failed + 2
+    assert counts(outcome)["big"] <= 63
+
+
+def test_kernels_differ_as_they_should() -> None:
+    late = boot(storm(), config_for(storm(), "6.4", ["early-check"])).snapshot
+    early = boot(storm()).snapshot
+    merged = boot(storm(), config_for(storm(), "6.12")).snapshot
+    assert late.failed_becoming == 0 and late.failed_load_modules > 0
+    assert early.failed_becoming > 0
+    assert late.wasted_bytes > early.wasted_bytes > merged.wasted_bytes
+
+
+def test_peak_is_at_least_what_stays_and_one_buffer() -> None:
+    outcome = boot(storm())
+    assert outcome.peak >= outcome.snapshot.total_mod_size + 1_000_000
+    assert outcome.peak <= 64 * (1_000_000 + 65536) + outcome.snapshot.total_mod_size
+
+
+def test_a_limit_is_kept_and_loads_fail_with_enomem() -> None:
+    free = boot(storm())
+    assert free.out_of_memory == 0
+    limited = boot(storm(module_space=free.peak // 4))
+    assert limited.out_of_memory > 0
+    assert limited.peak <= free.peak // 4
+
+
+def test_compressed_files_waste_more_and_take_longer() -> None:
+    alone = storm(processors=1)
+    assert boot(replace(alone, compression="xz")).boot > boot(alone).boot
+    outcome = boot(storm(compression="xz"), config_for(storm(), "6.4", ["early-check"], "xz"))
+    assert outcome.snapshot.invalid_mod_bytes == sum(
+        count * (2 * size + compressed)
+        for name, size, compressed in (("big", 1_000_000, 209_000), ("small", 50_000, 10_450))
+        for count in (counts(outcome)[name],)
+    )
+
+
+def test_what_userspace_looks_for() -> None:
+    failed = {
+        looks_for: boot(storm(userspace=Userspace(looks_for=looks_for))).failed
+        for looks_for in ("coming", "live", "nothing")
+    }
+    assert failed["coming"] <= failed["live"] < failed["nothing"] == 2 * 63
+
+
+def test_init_module_is_not_merged() -> None:
+    made = storm(userspace=Userspace(call="init_module"), compression="xz")
+    outcome = boot(made, config_for(made, "6.12"))
+    assert outcome.failed > 0
+    assert outcome.snapshot.invalid_becoming_bytes % 50_000 == 0  # no compressed bytes counted
+
+
+def test_no_more_workers_than_allowed() -> None:
+    """Those that come when all workers are busy come later, and find more modules there."""
+    few = boot(storm(userspace=Userspace(workers=4)))
+    assert counts(few)["small"] <= 3
+    assert few.snapshot.modcount == 2
+
+
+def test_readers_of_one_file_share() -> None:
+    env = simpy.Environment()
+    image = ModuleImage("m", read_bytes=1000)
+    file = SharedFile(env, image, 1000, alone=100.0, together=200.0)
+    ends: list[float] = []
+
+    def reader(start: float) -> simpy.events.ProcessGenerator:
+        yield env.timeout(start)
+        yield file.read()
+        ends.append(round(env.now, 6))
+
+    for start in (0.0, 0.0, 5.0, 5.0):
+        env.process(reader(start))
+    env.run()
+    # Two at 100 bytes a second until 5 s; four share 200 until the first two have the rest.
+    assert ends == [15.0, 15.0, 20.0, 20.0]
+
+
+@pytest.mark.parametrize("kernel", ["6.4", "6.12"])
+def test_work_grows_in_proportion(kernel: str) -> None:
+    """Counted in events of the clock, which is what takes time here."""
+
+    def events(processors: int) -> int:
+        made = storm(processors=processors, memory=processors << 30)
+        one = _Boot(made, config_for(made, kernel), 1, None)
+        one.run()
+        return next(one.env._eid)
+
+    assert events(1600) < 2.3 * events(800)
+    assert events(20000) < 2.3 * events(10000)

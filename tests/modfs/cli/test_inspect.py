@@ -1,0 +1,170 @@
+"""modfs inspect against what a real kernel measured of 117 modules (tests/oracle/data)."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec
+from loader.synthesize.trees import demo_tree
+from modfs import cli
+from modfs.verify.corpus import corpus
+from tests.recordings import DATA
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def inspect(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the verb: (exit code, standard output, standard error)."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        status = cli.run(["inspect", *map(str, arguments)])
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Iterator[Path]:
+    with corpus(None, DATA / "modules.tar.zst") as found:
+        yield found.root / "modules"
+
+
+def test_numbers_are_the_kernels(inspect: Run, recorded: Path) -> None:
+    with (DATA / "modules.tsv").open() as table:
+        rows = {row["file"]: row for row in csv.DictReader(table, delimiter="\t")}
+    code, out, err = inspect("--json", recorded)
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["count"] == len(rows) == len(report["modules"])
+    sums = dict.fromkeys(("total", "core", "becoming", "load"), 0)
+    for module in report["modules"]:
+        row = rows[Path(module["path"]).name]
+        assert module["file"] == int(row["file_bytes"])
+        assert module["bytes"] == module["becoming"] == int(row["bytes_without_signature"])
+        assert module["load"] == 2 * module["bytes"]
+        assert module["total"] == int(row["total_mod_size"])
+        assert module["text"] + module["init_text"] == int(row["total_text_size"])
+        assert module["core"] == int(row["core_size"])
+        for key in sums:
+            sums[key] += module[key]
+    assert sums == {key: report["sum"][key] for key in sums}
+
+
+@pytest.mark.parametrize("compression", ["zst", "gz", "xz"])
+def test_compressed_modules_cost_their_file_as_well(
+    inspect: Run, tmp_path: Path, compression: str
+) -> None:
+    demo_tree(tmp_path / "plain")
+    demo_tree(tmp_path / "packed", compression=compression)
+    (plain, packed, estimated) = (
+        json.loads(inspect("--json", "--sort", "name", *arguments)[1])
+        for arguments in (
+            [tmp_path / "plain"],
+            [tmp_path / "packed"],
+            ["--compress", compression, tmp_path / "plain"],
+        )
+    )
+    assert plain["sum"]["becoming_compressed"] is None
+    for one, two in zip(plain["modules"], packed["modules"], strict=True):
+        assert one["name"] == two["name"]
+        assert all(one[key] == two[key] for key in ("bytes", "total", "becoming", "load"))
+        assert two["becoming_compressed"] == one["bytes"] + two["file"]
+        assert two["load_compressed"] == 2 * one["bytes"] + two["file"]
+    keys = ("becoming_compressed", "load_compressed")
+    assert [packed["sum"][key] for key in keys] == [estimated["sum"][key] for key in keys]
+
+
+def columns(out: str) -> list[list[str]]:
+    return [line.replace(" modules", "_modules").split() for line in out.splitlines()]
+
+
+def test_table(inspect: Run, tmp_path: Path) -> None:
+    demo_tree(tmp_path)
+    code, out, err = inspect(tmp_path)
+    assert (code, err) == (0, "")
+    head, *rows, sums = columns(out)
+    assert head[0] == "NAME" and head[-4:] == ["TOTAL", "CORE", "BECOMING", "LOAD"]
+    assert [row[0] for row in rows[:3]] == ["xfs", "kvm", "ext4"]
+    totals = [int(row[head.index("TOTAL")]) for row in rows]
+    assert totals == sorted(totals, reverse=True)
+    assert sums[0] == "25_modules"
+    for index in range(1, len(head)):
+        assert int(sums[index]) == sum(int(row[index]) for row in rows)
+    assert len({len(line) for line in out.splitlines()}) == 1
+
+
+def test_order_and_limit(inspect: Run, tmp_path: Path) -> None:
+    demo_tree(tmp_path)
+
+    def names(*arguments: str) -> list[str]:
+        return [row[0] for row in columns(inspect(*arguments, tmp_path)[1])[1:-1]]
+
+    assert names("--sort", "name", "--limit", "2") == ["aesni_intel", "crc16"]
+    assert names("--sort", "name", "--reverse", "--limit", "1") == ["xfs"]
+    assert names("--sort", "file", "--reverse", "--limit", "2") == ["crc16", "libcrc32c"]
+    assert names("--limit", "0") == []
+    assert "25 modules" in inspect("--limit", "0", tmp_path)[1]
+
+
+def test_other_machines_modules(inspect: Run, tmp_path: Path) -> None:
+    paths = []
+    for machine in ("x86_64", "aarch64"):
+        paths.append(tmp_path / f"{machine}.ko")
+        paths[-1].write_bytes(build_module(ModuleSpec(machine, machine=machine)))
+    code, out, err = inspect("--json", "--sort", "name", *paths)
+    assert (code, err) == (0, "")
+    assert [module["name"] for module in json.loads(out)["modules"]] == ["aarch64", "x86_64"]
+
+
+def test_what_is_no_module(inspect: Run, tmp_path: Path) -> None:
+    good, bad, packed = (tmp_path / name for name in ("good.ko", "bad.ko", "bad.ko.zst"))
+    good.write_bytes(build_module(ModuleSpec("good")))
+    bad.write_bytes(b"no module" * 10)
+    packed.write_bytes(b"no module" * 10)
+    code, out, err = inspect("--json", tmp_path)
+    assert code == 1
+    assert [module["name"] for module in json.loads(out)["modules"]] == ["good"]
+    first, second = err.splitlines()
+    assert first.startswith(f"modfs inspect: {bad}: Exec format error: Invalid ELF header magic")
+    assert second == f"modfs inspect: {packed}: Invalid argument: not a zstd compressed module"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "'none' does not exist"),
+        ([], "PATH"),
+        ([".", "--sort", "beauty"], "'beauty'"),
+        ([".", "--kernel", "5.4"], "5.4"),
+    ],
+)
+def test_mistakes(
+    inspect: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = inspect(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_an_empty_folder(inspect: Run, tmp_path: Path) -> None:
+    code, out, _ = inspect(tmp_path)
+    assert code == 0
+    assert out.splitlines()[-1].split()[:2] == ["0", "modules"]
+
+
+def test_help_has_an_example(inspect: Run) -> None:
+    code, out, _ = inspect("--help")
+    assert code == 0
+    assert "modfs inspect --limit 10" in out

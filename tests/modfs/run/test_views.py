@@ -1,0 +1,197 @@
+"""/sys/module, /proc and the debug files as one file system (sysfs's own layout)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modfs.fuse.files import FileSystem
+from modfs.run.views import DebugView, ProcView, SysModuleView, View, Views
+from tests.modfs.doors import Door
+
+MODULES = {
+    "m": {"initstate": "live\n", "refcnt": "1\n", "parameters/n": "5\n", "holders/user": ""},
+    "user": {"initstate": "live\n", "refcnt": "0\n"},
+}
+
+
+def sys_module(compression: str = "zstd") -> SysModuleView:
+    return SysModuleView(lambda: MODULES, lambda name: MODULES.get(name, {}), compression)
+
+
+def error_of(operation: Callable[[], object]) -> int:
+    with pytest.raises(OSError) as caught:
+        operation()
+    return caught.value.errno or 0
+
+
+def text(view: View, path: bytes) -> bytes:
+    file = view.open_file(path)
+    try:
+        return file.read(4096, 0)
+    finally:
+        file.flush()
+        file.release()
+
+
+def kind(view: View, path: bytes) -> str:
+    mode = view.getattr(path).mode
+    kinds = {"folder": stat.S_ISDIR, "link": stat.S_ISLNK, "file": stat.S_ISREG}
+    return next(name for name, is_kind in kinds.items() if is_kind(mode))
+
+
+# -- /sys/module ----------------------------------------------------------------------------------
+
+
+def test_modules_are_folders() -> None:
+    view = sys_module()
+    assert set(view.names(b"/")) == {b"m", b"user", b"compression"}
+    assert set(view.names(b"/m")) >= {b"initstate", b"refcnt", b"parameters", b"holders"}
+    assert b"parameters" not in view.names(b"/user")  # sysfs has no empty one
+    assert list(view.names(b"/m/parameters")) == [b"n"]
+    assert list(view.names(b"/user/holders")) == []
+    assert [kind(view, path) for path in (b"/", b"/m", b"/m/parameters", b"/user/holders")] == [
+        "folder"
+    ] * 4
+
+
+def test_files() -> None:
+    view = sys_module()
+    assert text(view, b"/m/initstate") == b"live\n"
+    assert text(view, b"/m/parameters/n") == b"5\n"
+    assert text(view, b"/compression") == b"zstd\n"
+    assert kind(view, b"/m/refcnt") == "file"
+
+
+def test_holders_are_links_to_modules() -> None:
+    view = sys_module()
+    assert kind(view, b"/m/holders/user") == "link"
+    target = os.path.normpath(b"/m/holders/" + view.readlink(b"/m/holders/user"))
+    assert target == b"/user"
+    assert error_of(lambda: view.readlink(b"/m/initstate")) == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/absent", b"/m/absent", b"/absent/initstate", b"/user/parameters", b"/\xff", b"/m/x/y"],
+)
+def test_what_is_not_there(path: bytes) -> None:
+    view = sys_module()
+    assert error_of(lambda: view.getattr(path)) == errno.ENOENT
+    assert error_of(lambda: view.open_file(path)) == errno.ENOENT
+
+
+def test_a_kernel_that_unpacks_nothing_has_no_file_for_it() -> None:
+    view = sys_module("none")
+    assert b"compression" not in view.names(b"/")
+    assert error_of(lambda: view.getattr(b"/compression")) == errno.ENOENT
+
+
+def test_modules_come_and_go() -> None:
+    there: dict[str, dict[str, str]] = {}
+    view = SysModuleView(lambda: there, lambda name: there.get(name, {}), "none")
+    assert list(view.names(b"/")) == []
+    there["new"] = {"initstate": "coming\n"}
+    assert text(view, b"/new/initstate") == b"coming\n"
+    there.clear()
+    assert error_of(lambda: view.getattr(b"/new")) == errno.ENOENT
+
+
+# -- /proc ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> ProcView:
+    (tmp_path / "meminfo").touch()
+    (tmp_path / "self").symlink_to("nowhere")
+    files = {"modules": lambda: "m 4096\n", "sys/kernel/modprobe": lambda: "/sbin/modprobe\n"}
+    return ProcView(files, str(tmp_path))
+
+
+def test_files_of_our_own(proc: ProcView) -> None:
+    assert text(proc, b"/modules") == b"m 4096\n"
+    assert text(proc, b"/sys/kernel/modprobe") == b"/sbin/modprobe\n"
+    assert [kind(proc, path) for path in (b"/", b"/sys", b"/sys/kernel", b"/modules")] == [
+        *["folder"] * 3,
+        "file",
+    ]
+
+
+def test_all_else_leads_to_the_real_one(proc: ProcView, tmp_path: Path) -> None:
+    assert set(proc.names(b"/")) == {b"modules", b"sys", b"meminfo", b"self"}
+    for name in (b"meminfo", b"self"):  # also what leads nowhere: it is whoever asks
+        assert kind(proc, b"/" + name) == "link"
+        assert proc.readlink(b"/" + name) == os.fsencode(tmp_path) + b"/" + name
+    assert error_of(lambda: proc.getattr(b"/absent")) == errno.ENOENT
+    assert error_of(lambda: proc.readlink(b"/modules")) == errno.EINVAL
+    assert error_of(lambda: proc.open_file(b"/meminfo")) == errno.ENOENT
+
+
+def test_without_a_real_one() -> None:
+    view = ProcView({"modules": lambda: ""}, None)
+    assert set(view.names(b"/")) == {b"modules"}
+    assert error_of(lambda: view.getattr(b"/meminfo")) == errno.ENOENT
+
+
+# -- all together ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def views(proc: ProcView) -> Views:
+    return Views({"debug": DebugView(Door().files), "module": sys_module(), "proc": proc})
+
+
+def test_they_are_a_file_system(views: Views) -> None:
+    files: FileSystem = views
+    assert (files.uid, files.gid) == (os.geteuid(), os.getegid())
+
+
+def names(views: Views, path: bytes) -> set[bytes]:
+    handle = views.opendir(path)
+    found = set(views.readdir(handle))
+    views.releasedir(handle)
+    return found
+
+
+def test_each_has_its_folder(views: Views) -> None:
+    assert names(views, b"/") == {b"debug", b"module", b"proc"}
+    assert b"stats" in names(views, b"/debug")
+    assert names(views, b"/module/m/parameters") == {b"n"}
+    assert stat.S_ISDIR(views.getattr(b"/").mode) and stat.S_ISDIR(views.getattr(b"/debug").mode)
+    assert views.readlink(b"/module/m/holders/user") == b"../../user"
+
+
+def test_open_files(views: Views) -> None:
+    first = views.open(b"/module/m/refcnt", os.O_RDONLY)
+    second = views.open(b"/debug/modcount", os.O_RDONLY)
+    assert (views.read(first, 9, 0), views.read(second, 9, 0)) == (b"1\n", b"0\n")
+    assert error_of(lambda: views.write(first, b"x")) == errno.EINVAL
+    for handle in (first, second):
+        views.flush(handle)
+        views.release(handle)
+
+
+def test_requests_are_taken_here_as_well(views: Views) -> None:
+    target = views.readlink(b"/debug/control")
+    handle = views.open(b"/debug/" + target, os.O_WRONLY)
+    assert error_of(lambda: views.write(handle, b"rmmod m\n")) == errno.ENOENT
+    views.release(handle)
+
+
+@pytest.mark.parametrize(
+    ("operation", "path", "number"),
+    [
+        ("getattr", b"/absent", errno.ENOENT),
+        ("readlink", b"/absent/x", errno.ENOENT),
+        ("opendir", b"/module/m/refcnt", errno.ENOTDIR),
+        ("opendir", b"/module/absent", errno.ENOENT),
+    ],
+)
+def test_errors(views: Views, operation: str, path: bytes, number: int) -> None:
+    assert error_of(lambda: getattr(views, operation)(path)) == number
+    assert error_of(lambda: views.open(b"/module/absent", os.O_RDONLY)) == errno.ENOENT
