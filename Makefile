@@ -1,6 +1,7 @@
 # make demo    a mounted modfs at work: several shells race requests, cat stats before and after
 # make test    all checks and tests
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
+# make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
 # make bench   the measurements (ONLY=name for one of them)
 # make lint    the checks alone
 # make clean   removes what the others made
@@ -11,7 +12,7 @@ export PYTHON
 ARGS =
 MINUTES = 10
 
-.PHONY: help demo test lint fuzz bench clean
+.PHONY: help demo test lint fuzz soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +36,10 @@ fuzz:
 	@tools/setup.sh test
 	.venv/bin/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(REPLAY),--replay $(REPLAY)) $(ONLY)
+
+soak:
+	@tools/setup.sh test
+	.venv/bin/python -m tests.soak --minutes $(MINUTES)
 
 bench:
 	@tools/setup.sh bench

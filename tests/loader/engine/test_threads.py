@@ -432,3 +432,21 @@ def test_nothing_is_kept_for_a_request(make: Callable[..., Path]) -> None:
     for _ in range(3000):
         errno_of(live, FinitModule(path, flags=4))  # logs a line each
     assert len(live.kernel.log.lines()) <= 4096
+
+
+def test_no_memory_to_read_a_file_is_a_failed_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Section 2.4: ENOMEM counts, without bytes."""
+
+    def no_memory(fd: int, size: int) -> bytes:
+        raise MemoryError
+
+    path = tmp_path / "m.ko"
+    path.write_bytes(build_module(ModuleSpec("m")))
+    monkeypatch.setattr("loader.engine.reader.pread_all", no_memory)
+    live = LiveKernel()
+    with pytest.raises(LoadError) as caught:
+        live.call(FinitModule(path))
+    assert caught.value.errno == errno.ENOMEM
+    assert (live.snapshot().failed_kreads, live.snapshot().invalid_kread_bytes) == (1, 0)
