@@ -34,12 +34,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.relative_to(PROJECT / "tests").parts[0] not in _CHEAP)
 
 
+MARK = "MODFS_TEST_RUN"
+"""In the environment of all programs that this run of the tests starts: others may run as well."""
+
+
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """For programs that a test starts: ``modfs`` and ``python3`` are the ones under test, and
     messages are in English."""
     path = f"{COMMANDS}:{os.environ['PATH']}:/usr/sbin:/sbin"
-    return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
+    return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", MARK: str(os.getpid())}
 
 
 @pytest.fixture

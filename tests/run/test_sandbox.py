@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import MARK
 from tests.mount.conftest import wait_for
 from tests.run.conftest import Done, stats
 from tests.unprivileged import run_as_nobody
@@ -22,10 +24,20 @@ STATS = "cat /sys/kernel/debug/modules/stats"
 
 
 def nothing_is_left() -> bool:
-    """No server of ours runs, and the host has no mount of ours."""
-    found = subprocess.run(["pgrep", "-f", "modfs run"], capture_output=True)
+    """No server of these tests runs, and the host has no mount of ours."""
     mounts = Path("/proc/self/mounts").read_text()
-    return found.returncode == 1 and "/sys/kernel/debug/.modfs" not in mounts
+    return "/sys/kernel/debug/.modfs" not in mounts and not any(
+        b"\0run\0" in command for command in commands_of_these_tests()
+    )
+
+
+def commands_of_these_tests() -> Iterator[bytes]:
+    """The command lines of all programs that they started and that still run."""
+    mark = f"{MARK}={os.getpid()}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                yield (folder / "cmdline").read_bytes()
 
 
 @pytest.mark.parametrize("status", [0, 7, 255])
