@@ -55,7 +55,7 @@ def _compressed_blocks(frame: bytes) -> Iterator[bytes]:
         end = position + (1 if kind == _RLE else size)
         if end > len(frame):
             return
-        if kind == _COMPRESSED:
+        if kind == _COMPRESSED and size:  # zstd skips an empty one
             yield frame[position:end]
         if last:
             return

@@ -166,3 +166,9 @@ def test_of_what_is_no_module_the_length_is_kept(compression: str) -> None:
     assert decompress(compression, packed, 1 << 23, start=MODULE[:4]) == data
     assert decompress(compression, packed, 1 << 23, start=start, end=b"the end") == data
     assert failure(compression, packed, 1 << 20) == (errno.ENOMEM, ())
+
+
+def test_an_empty_block_is_passed_over() -> None:
+    """As zstd's command does: what it unpacks of this frame is what comes out."""
+    frame = bytes.fromhex("28b52ffd6028220400000800010024830742")
+    assert isinstance(decompress("zstd", frame, 1 << 20), bytes)
