@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from modfs.control.client import Client
 from modfs.control.requests import Requests
 
 _MOST = 16_384
@@ -33,15 +34,16 @@ class BoundedRequests(Requests):
         self.most = most_requests()
         self._under_way: set[object] = set()  # adding and removing are single steps
 
-    def run(self, *arguments: Any) -> int:
+    def run(self, line: str, client: Client, command: str) -> int:
         """See Requests.run."""
         under_way = self._under_way
         if len(under_way) >= _FEW and (len(under_way) >= self.most or not _can_start_a_thread()):
+            self.results.add(client.pid, command, line, "EAGAIN (too many at once)")
             return errno.EAGAIN
         this = object()
         under_way.add(this)
         try:
-            return super().run(*arguments)
+            return super().run(line, client, command)
         finally:
             under_way.discard(this)
 

@@ -102,6 +102,7 @@ BEFORE modfs mount --environment environment.json mount
 AFTER
 python3 -c "$WRITERS" mount/control "insmod $PWD/stuck.ko
 " 200
+grep -c ': EAGAIN (too many at once)$' mount/control
 head -n 1 mount/stats
 modfs umount mount
 """
@@ -119,10 +120,11 @@ def test_a_server_that_may_not_have_more_threads(
     script = LIMITED.replace("BEFORE", limit[0]).replace("AFTER", limit[1])
     done = run_as_nobody(script, open_folder, environment | {"WRITERS": WRITERS + SETTLED})
     assert done.returncode == 0, done.stderr
-    ends, loaded = done.stdout.splitlines()[-2:]
+    ends, shown, loaded = done.stdout.splitlines()[-3:]
     assert ends.startswith("{'EAGAIN': "), ends
     assert 100 < int(ends.split()[1].rstrip("}")) < 200  # some could be taken in
     assert loaded.endswith("Mods ever loaded\t0")
+    assert int(shown) > 0
 
 
 def test_the_bound_follows_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:

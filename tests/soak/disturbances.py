@@ -201,7 +201,8 @@ def change_clock(soak: Soak) -> None:
 
 
 _NO_FILE = frozenset({errno.EMFILE})
-_NO_MEMORY = frozenset({errno.ENOMEM, errno.EIO})
+_NO_THREAD = frozenset({errno.EAGAIN})
+_NO_MEMORY = frozenset({errno.ENOMEM, errno.EIO, errno.EAGAIN})  # for a thread, too
 
 DISTURBANCES = (
     Disturbance("clients killed", kill_clients),
@@ -209,7 +210,7 @@ DISTURBANCES = (
     Disturbance("server stopped", stop_server),
     Disturbance("disk full", fill_disk),
     Disturbance("no descriptors", exhaust_descriptors, _NO_FILE),
-    Disturbance("no threads", exhaust_threads),
+    Disturbance("no threads", exhaust_threads, _NO_THREAD),
     Disturbance("no memory", exhaust_memory, _NO_MEMORY),
     Disturbance("mount and umount", mount_and_umount),
     Disturbance("clock changed", change_clock),

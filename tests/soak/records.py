@@ -105,8 +105,8 @@ class Sums:
 def _at_most(kind: str, number: int, counter: str, tolerated: frozenset[int]) -> int:
     """What a request added to a counter, whose answer does not tell."""
     found = KINDS[kind]
-    if number == errno.EMFILE and found.requests == 1:
-        return 0  # its file was never opened
+    if number in (errno.EMFILE, errno.EAGAIN) and found.requests == 1:
+        return 0  # its file was never opened, or the request never begun
     if number in tolerated and counter != LOADED:
         return found.requests  # without memory it may fail anywhere
     return found.most(counter)

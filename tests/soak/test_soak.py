@@ -48,3 +48,13 @@ def test_a_server_without_memory_has_no_way_to_answer_well() -> None:
     sums.add(record, frozenset({errno.ENOMEM}))
     assert not sums.wrong
     assert (sums.most[LOADED], sums.most[FAILED]) == (1, 1)
+
+
+def test_a_request_that_found_no_thread_did_nothing() -> None:
+    record, sums = Record(), Sums()
+    for kind in ("insmod", "rmmod"):
+        record.begin(kind)
+        record.end(kind, errno.EAGAIN)
+    sums.add(record, frozenset({errno.EAGAIN}))
+    assert not sums.wrong
+    assert not any(sums.most.values())
