@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from loader import packings
+from loader.errors import UserError
 from modfs.cli.statuses import MISUSED, complain, ending_with
 
 if TYPE_CHECKING:
@@ -82,11 +83,14 @@ class EngineOptions:
         """The configuration that is given, or else the tree's own. UserError."""
         from loader.kconfig import find_kconfig, read_kconfig
 
-        path = self.config_file
-        if path is None:
-            root = self._root()
-            path = find_kconfig(root.resolve()) if root else None
-        return read_kconfig(path) if path else None
+        if self.config_file is not None:
+            return read_kconfig(self.config_file)
+        root = self._root()
+        path = find_kconfig(root.resolve()) if root else None
+        try:
+            return read_kconfig(path) if path else None
+        except (UserError, OSError):  # nobody has said that it is one
+            return None
 
     def init_routines(self) -> InitRoutines:
         """How init routines behave."""

@@ -44,6 +44,13 @@ def test_a_trees_own_is_found(tree: Path) -> None:
     assert (config.release.name, config.compression, config.force_load) == ("6.18", "xz", True)
 
 
+def test_a_file_of_that_name_that_is_none(tree: Path) -> None:
+    (tree / "config").write_text("hello\n")
+    assert EngineOptions(modules=tree).kconfig() is None
+    with pytest.raises(UserError, match="no kernel configuration"):
+        EngineOptions(modules=tree, config_file=tree / "config").kconfig()
+
+
 def test_modules_can_be_forced(tree: Path) -> None:
     """modprobe -f on a kernel that was built for it: flags 1 and 2."""
     live = EngineOptions(modules=tree, config_file=CONFIG).live()
