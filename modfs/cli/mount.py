@@ -55,7 +55,7 @@ def command(**values: Any) -> int:
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:
     """An option of the command that came with -o, as from /etc/fstab."""
-    key = {"key": "keys", "sig-enforce": "sig_enforce"}.get(name, name)
+    key = {"key": "keys", "sig-enforce": "sig_enforce", "config": "config_file"}.get(name, name)
     if key in ("keys", "without", "blacklist"):
         values[key] = (*values[key], *text.split(":"))
     else:
