@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_long, c_ulong
 from pathlib import Path
+from typing import NamedTuple
 
 MACHINE = platform.machine()
 
@@ -21,15 +22,21 @@ _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "setgroups": 116,
         "capget": 125,
+        "capset": 126,
         "process_vm_readv": 310,
         "seccomp": 317,
+        "statx": 332,
+        "openat2": 437,
         "pidfd_getfd": 438,
     },
     "aarch64": {
         "capget": 90,
+        "capset": 91,
         "setgroups": 159,
         "process_vm_readv": 270,
         "seccomp": 277,
+        "statx": 291,
+        "openat2": 437,
         "pidfd_getfd": 438,
     },
 }
@@ -83,13 +90,73 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) ->
     return result
 
 
+# -- files (include/uapi/linux/openat2.h, stat.h, magic.h, poll.h) ---------------------------------
+
+AT_FDCWD = -100
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_CACHED = 0x01, 0x02, 0x20
+PROC_SUPER_MAGIC = 0x9FA0
+_OPEN_HOW = struct.Struct("<3Q")
+_AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000
+_STATX_INO, _STATX_MNT_ID = 0x100, 0x1000  # 5.8
+_STATX_BYTES = 256
+_STATFS_BYTES = 256  # more than there are
+_POLLIN = 1
+
+
+def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
+    """A descriptor, closed by exec. OSError: as openat2(2)."""
+    how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, resolve)
+    return syscall("openat2", folder, os.fsencode(path), how, _OPEN_HOW.size)
+
+
+class Place(NamedTuple):
+    """A folder, not to be mistaken for another: the number of its mount, the first in mountinfo(5),
+    which no mount in another namespace has; its device and inode."""
+
+    mount: int
+    device: tuple[int, int]
+    inode: int
+
+
+def place(path: str, folder: int = AT_FDCWD) -> Place:
+    """Of what is at ``path``, "" for ``folder`` itself; no server of a file system is asked.
+
+    OSError: as statx(2).
+    """
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
+    mask = _STATX_INO | _STATX_MNT_ID
+    syscall("statx", folder, os.fsencode(path), flags, mask, buffer)
+    (inode,) = struct.unpack_from("<Q", buffer, 32)
+    device = struct.unpack_from("<2I", buffer, 136)
+    (mount,) = struct.unpack_from("<Q", buffer, 144)
+    return Place(mount, device, inode)
+
+
+def file_system_type(fd: int) -> int:
+    """Such as PROC_SUPER_MAGIC. OSError: as fstatfs(2)."""
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if libc.fstatfs(c_int(fd), buffer):
+        raise failure()
+    return int(c_long.from_buffer(buffer).value)
+
+
+def wait_readable(fd: int) -> None:
+    """Wait until there is something to read, or the end. InterruptedError: a signal came."""
+    pollfd = ctypes.create_string_buffer(struct.pack("<ihh", fd, _POLLIN, 0), 8)
+    if libc.poll(pollfd, c_ulong(1), c_int(-1)) < 0:
+        raise failure()
+
+
 # -- mounts and namespaces (include/uapi/linux/mount.h, sched.h) -----------------------------------
 
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+NS_GET_PARENT, NS_GET_OWNER_UID = 0xB702, 0xB704  # include/uapi/linux/nsfs.h
 
 # -- prctl, seccomp (include/uapi/linux/prctl.h, seccomp.h, bpf_common.h) --------------------------
 
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
@@ -108,7 +175,7 @@ IOVEC = struct.Struct("<QQ")
 
 # -- capabilities (include/uapi/linux/capability.h) ------------------------------------------------
 
-CAP_SYS_MODULE = 16
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_MODULE = 1, 2, 16
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -117,6 +184,21 @@ def effective_capabilities(tid: int) -> int:
     data = ctypes.create_string_buffer(24)
     syscall("capget", struct.pack("<Ii", _LINUX_CAPABILITY_VERSION_3, tid), data)
     return int(struct.unpack_from("<I", data.raw)[0])
+
+
+def capabilities(tid: int) -> tuple[int, int]:
+    """A thread's (effective, permitted) sets, 0 for this thread. OSError: ESRCH."""
+    data = ctypes.create_string_buffer(24)
+    syscall("capget", struct.pack("<Ii", _LINUX_CAPABILITY_VERSION_3, tid), data)
+    effective, permitted, _, effective_high, permitted_high, _ = struct.unpack("<6I", data.raw)
+    return effective | effective_high << 32, permitted | permitted_high << 32
+
+
+def set_capabilities(permitted: int) -> None:
+    """This thread has these, effective, and none to inherit. OSError: EPERM."""
+    low, high = permitted & 0xFFFFFFFF, permitted >> 32
+    header = struct.pack("<Ii", _LINUX_CAPABILITY_VERSION_3, 0)
+    syscall("capset", header, struct.pack("<6I", low, low, 0, high, high, 0))
 
 
 def setgroups_of_thread(groups: list[int]) -> None:
