@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_long, c_ulong
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MACHINE = platform.machine()
 
@@ -90,32 +90,50 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) ->
     return result
 
 
+def _prototype(name: str, *arguments: Any) -> tuple[Any, int]:
+    """syscall(2) for one call that is made often, and that one's number, which comes first."""
+    function = libc["syscall"]
+    function.argtypes, function.restype = (c_long, *arguments), c_long
+    return function, _NUMBERS.get(MACHINE, {}).get(name, -1)
+
+
 # -- files (include/uapi/linux/openat2.h, stat.h, magic.h, poll.h) ---------------------------------
 
 AT_FDCWD = -100
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_CACHED = 0x01, 0x02, 0x20
 PROC_SUPER_MAGIC = 0x9FA0
 _OPEN_HOW = struct.Struct("<3Q")
+_how: dict[tuple[int, int], bytes] = {}  # by flags and resolve, of which there are few
 _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000
 _STATX_INO, _STATX_MNT_ID = 0x100, 0x1000  # 5.8
-_STATX_BYTES = 256
+_STATX_BUFFER = ctypes.c_char * 256
+_STATX_PLACE = struct.Struct("<32xQ96x2IQ")  # stx_ino, stx_dev_major, stx_dev_minor, stx_mnt_id
 _STATFS_BYTES = 256  # more than there are
 _POLLIN = 1
+
+_openat2, _OPENAT2 = _prototype("openat2", c_long, c_char_p, c_char_p, c_long)
+_statx, _STATX = _prototype("statx", c_long, c_char_p, c_long, c_long, c_char_p)
 
 
 def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
     """A descriptor, closed by exec. OSError: as openat2(2)."""
-    how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, resolve)
-    return syscall("openat2", folder, os.fsencode(path), how, _OPEN_HOW.size)
+    how = _how.get((flags, resolve))
+    if how is None:
+        how = _how[flags, resolve] = _OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, resolve)
+    found: int = _openat2(_OPENAT2, folder, os.fsencode(path), how, _OPEN_HOW.size)
+    if found < 0:
+        raise failure()
+    return found
 
 
 class Place(NamedTuple):
-    """A folder, not to be mistaken for another: the number of its mount, the first in mountinfo(5),
-    which no mount in another namespace has; its device and inode."""
+    """A folder, not to be mistaken for another: its inode and device; the number of its mount, the
+    first in mountinfo(5), which no mount in another namespace has."""
 
-    mount: int
-    device: tuple[int, int]
     inode: int
+    major: int
+    minor: int
+    mount: int
 
 
 def place(path: str, folder: int = AT_FDCWD) -> Place:
@@ -123,14 +141,12 @@ def place(path: str, folder: int = AT_FDCWD) -> Place:
 
     OSError: as statx(2).
     """
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    buffer = _STATX_BUFFER()
     flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
     mask = _STATX_INO | _STATX_MNT_ID
-    syscall("statx", folder, os.fsencode(path), flags, mask, buffer)
-    (inode,) = struct.unpack_from("<Q", buffer, 32)
-    device = struct.unpack_from("<2I", buffer, 136)
-    (mount,) = struct.unpack_from("<Q", buffer, 144)
-    return Place(mount, device, inode)
+    if _statx(_STATX, folder, path.encode(), flags, mask, buffer):
+        raise failure()
+    return Place(*_STATX_PLACE.unpack_from(buffer))
 
 
 def file_system_type(fd: int) -> int:
@@ -177,28 +193,36 @@ IOVEC = struct.Struct("<QQ")
 
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_MODULE = 1, 2, 16
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_HEADER = struct.Struct("<Ii")  # struct __user_cap_header_struct
+_CAP_DATA = struct.Struct("<6I")  # two of struct __user_cap_data_struct
+_CAP_BUFFER = ctypes.c_char * _CAP_DATA.size
+_capget, _CAPGET = _prototype("capget", c_char_p, c_char_p)
 
 
 def effective_capabilities(tid: int) -> int:
     """The lower 32 bits of a thread's effective set. OSError: ESRCH."""
-    data = ctypes.create_string_buffer(24)
-    syscall("capget", struct.pack("<Ii", _LINUX_CAPABILITY_VERSION_3, tid), data)
-    return int(struct.unpack_from("<I", data.raw)[0])
+    return int(_CAP_DATA.unpack(capability_sets(tid))[0])
 
 
-def capabilities(tid: int) -> tuple[int, int]:
-    """A thread's (effective, permitted) sets, 0 for this thread. OSError: ESRCH."""
-    data = ctypes.create_string_buffer(24)
-    syscall("capget", struct.pack("<Ii", _LINUX_CAPABILITY_VERSION_3, tid), data)
-    effective, permitted, _, effective_high, permitted_high, _ = struct.unpack("<6I", data.raw)
-    return effective | effective_high << 32, permitted | permitted_high << 32
+def capability_sets(tid: int) -> bytes:
+    """A thread's effective, permitted and inheritable sets, to be compared. OSError: ESRCH."""
+    data = _CAP_BUFFER()
+    if _capget(_CAPGET, _CAP_HEADER.pack(_LINUX_CAPABILITY_VERSION_3, tid), data):
+        raise failure()
+    return bytes(data)
+
+
+def permitted_capabilities() -> int:
+    """This thread's."""
+    _, low, _, _, high, _ = _CAP_DATA.unpack(capability_sets(0))
+    return int(low | high << 32)
 
 
 def set_capabilities(permitted: int) -> None:
     """This thread has these, effective, and none to inherit. OSError: EPERM."""
     low, high = permitted & 0xFFFFFFFF, permitted >> 32
-    header = struct.pack("<Ii", _LINUX_CAPABILITY_VERSION_3, 0)
-    syscall("capset", header, struct.pack("<6I", low, low, 0, high, high, 0))
+    header = _CAP_HEADER.pack(_LINUX_CAPABILITY_VERSION_3, 0)
+    syscall("capset", header, _CAP_DATA.pack(low, low, 0, high, high, 0))
 
 
 def setgroups_of_thread(groups: list[int]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from loader.calls import File
@@ -17,7 +16,7 @@ from loader.errors import LoadError
 from modfs.control.credentials import Status, who_answers_for
 from modfs.control.deputies import Order
 from modfs.control.identity import Identity
-from modfs.control.walk import Numbers, Own
+from modfs.control.walk import Own
 from modfs.linux import AT_FDCWD, descriptor_of_thread, place
 
 if TYPE_CHECKING:
@@ -29,38 +28,34 @@ _MOST_FETCHED = 40  # as MAXSYMLINKS
 class Client:
     """The thread that writes, for the time of its write; after that, what was ``kept`` of it."""
 
+    __slots__ = ("_asked", "_certain", "_folders", "_home", "_kept", "_opener", "_status",
+                 "_whose", "command", "pid", "refused")  # fmt: skip
+
     def __init__(self, opener: Opener, asked: Asked, status: Status, certain: bool = False) -> None:
         """``certain``: its credentials have been compared with the opener's."""
         self._opener, self._asked, self._status = opener, asked, status
         self._certain = certain
-        self._folders: dict[str, int] = {}  # what was opened of it: "cwd", "root"
+        self._folders: dict[str, int] | None = None  # what was opened of it: "cwd", "root"
+        self._home: bool | None = None
+        self._whose: str | None = None
         self._kept = False
+        self.command, self.pid = status.command, status.pid
         self.refused = False
-
-    @property
-    def command(self) -> str:
-        """Its name, as ps shows it; "?" if it cannot be seen."""
-        return self._status.command
-
-    @property
-    def pid(self) -> int:
-        """Its process; FUSE tells the thread."""
-        return self._status.pid
 
     def close(self) -> None:
         """Hold nothing of it any more."""
-        for folder in self._folders.values():
+        folders, self._folders = self._folders, None
+        for folder in (folders or {}).values():
             os.close(folder)
-        self._folders.clear()
 
     def keep(self) -> None:
         """Its write is over, but a line of it is left: nothing more will be asked of it."""
         if not self._kept and self._opener.credentials is not None:
             with suppress(OSError):  # what is missing then cannot be opened
                 self._folder("cwd")
-                if not self._is_home:
+                if not self._is_home():
                     self._folder("root")
-                self._account  # noqa: B018 - to be known
+                self._account()
         self._kept = True
 
     # -- files ------------------------------------------------------------------------------------
@@ -87,7 +82,7 @@ class Client:
         if not path.startswith("/"):
             self._make_certain()
             folder = self._folder("cwd")
-        if self._opener.may_all_that_we_may and self._is_home:
+        if self._opener.may_all_that_we_may and self._is_home():
             here = self._opener.ours.home.open(path, flags, folder)
             if here is not None:
                 return here
@@ -136,9 +131,10 @@ class Client:
     ) -> int | Own:
         """``home``: in our world, not the client's."""
         identity = self._identity
-        root = -1 if home or self._is_home else self._folder("root")
-        numbers = Numbers(self._status.pids, self._status.tids)
-        order = Order(self._account, identity, numbers, path, flags, root, max(folder, -1))
+        root = -1 if home or self._is_home() else self._folder("root")
+        order = Order(
+            self._account(), identity, self._status.numbers, path, flags, root, max(folder, -1)
+        )
         return self._opener.ours.deputies.open(order)
 
     @property
@@ -155,33 +151,40 @@ class Client:
 
     def _make_certain(self) -> None:
         """What is its own is used only in the name of who opened. LoadError: EPERM."""
-        if not self._certain and not self._kept and not self._opener.is_still(self._asked):
+        if self._certain or self._kept or self._opener.may_all_that_we_may:
+            return
+        if not self._opener.is_still(self._asked):
             raise LoadError(errno.EPERM)
         self._certain = True
 
-    @cached_property
     def _is_home(self) -> bool:
         """Do its paths start where ours do?"""
-        self._can_be_asked()
-        return place(f"/proc/{self._asked[2]}/root") == self._opener.ours.home.root
+        if self._home is None:
+            self._can_be_asked()
+            self._home = place(f"/proc/{self._asked[2]}/root") == self._opener.ours.home.root
+        return self._home
 
-    @cached_property
     def _account(self) -> str:
         """Who is held up if what it asks for hangs. A user may have as many user namespaces as it
         likes; root's containers are told apart by what they have mounted."""
-        known, ours = self._opener.credentials, self._opener.ours.credentials
-        assert known is not None
-        uid = known.uids[3]
-        if known.user_namespace != ours.user_namespace:
-            self._can_be_asked()
-            uid = who_answers_for(self._asked[2], uid)
-        if uid or self._is_home:
-            return str(uid)
-        self._can_be_asked()
-        return os.readlink(f"/proc/{self._asked[2]}/ns/mnt")
+        if self._whose is None:
+            known, ours = self._opener.credentials, self._opener.ours.credentials
+            assert known is not None
+            uid = known.uids[3]
+            if known.user_namespace != ours.user_namespace:
+                self._can_be_asked()
+                uid = who_answers_for(self._asked[2], uid)
+            if uid or self._is_home():
+                self._whose = str(uid)
+            else:
+                self._can_be_asked()
+                self._whose = os.readlink(f"/proc/{self._asked[2]}/ns/mnt")
+        return self._whose
 
     def _folder(self, what: str) -> int:
         """Its "cwd" or "root", open until this client is closed. OSError."""
+        if self._folders is None:
+            self._folders = {}
         found = self._folders.get(what)
         if found is None:
             self._can_be_asked()

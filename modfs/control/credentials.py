@@ -8,6 +8,7 @@ import re
 from fcntl import ioctl
 from typing import NamedTuple
 
+from modfs.control.walk import Numbers
 from modfs.linux import (
     CAP_DAC_OVERRIDE,
     CAP_DAC_READ_SEARCH,
@@ -15,10 +16,15 @@ from modfs.linux import (
     NS_GET_PARENT,
 )
 
-_ROW = re.compile(rb"^(Uid|Gid|Groups|Cap[A-Z][a-z]+|Name|Tgid|NStgid|NSpid):\t(.*)$", re.MULTILINE)
-_CREDENTIALS = (b"Uid", b"Gid", b"Groups", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb")
+_STATUS = re.compile(
+    rb"Name:\t(?P<Name>[^\n]*).*?\nTgid:\t(?P<Tgid>\d+)"
+    rb".*?\nUid:\t([^\n]*)\nGid:\t([^\n]*).*?\nGroups:\t([^\n]*)"
+    rb".*?\nCapInh:\t(\w*)\nCapPrm:\t(\w*)\nCapEff:\t(\w*)\nCapBnd:\t(\w*)\nCapAmb:\t(\w*)",
+    re.DOTALL,
+)
+_NUMBERS = re.compile(rb"^NStgid:\t(.*)\nNSpid:\t(.*)$", re.MULTILINE)
 _ALL_FILES = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH
-_STATUS_BYTES = 1 << 20  # 65,536 groups are the most: NGROUPS_MAX
+_STATUS_BYTES = 4096  # more only with many groups
 
 
 class Credentials(NamedTuple):
@@ -66,18 +72,41 @@ class Credentials(NamedTuple):
         )
 
 
-class Status(NamedTuple):
-    """What /proc/TID/status tells of a thread.
+class Status:
+    """What /proc/TID/status tells of a thread."""
 
-    ``pids``, ``tids``: the numbers of its process and its own, in the procfs's pid namespace first,
-    then in each one further in.
-    """
+    __slots__ = ("_text", "command", "pid", "rows")
 
-    command: str
-    pid: int
-    rows: tuple[bytes, ...]
-    pids: tuple[int, ...]
-    tids: tuple[int, ...]
+    def __init__(self, text: bytes) -> None:
+        """ValueError: it has not all rows."""
+        found = _STATUS.match(text)
+        if found is None:
+            raise ValueError
+        name, pid, *rows = found.groups()
+        self._text = text
+        self.rows = tuple(rows)
+        """The credentials' (Credentials)."""
+        self.pid = int(pid)
+        """Its process."""
+        self.command = name.decode("utf-8", "replace")
+        """Its name, as ps shows it."""
+
+    @property
+    def numbers(self) -> Numbers:
+        """In the procfs's pid namespace first, then in each one further in."""
+        found = _NUMBERS.search(self._text)
+        rows = found.groups() if found else (b"", b"")
+        return Numbers(*(tuple(map(int, row.split())) for row in rows))
+
+
+def unseen(tid: int) -> Status:
+    """Of a thread that is gone, or cannot be seen from here."""
+    return Status(_UNSEEN % tid)
+
+
+_UNSEEN = b"Name:\t?\nTgid:\t%d\nNStgid:\t\nNSpid:\t\n" + b"".join(
+    b"%s:\t\n" % row for row in b"Uid Gid Groups CapInh CapPrm CapEff CapBnd CapAmb".split()
+)
 
 
 def read_status(tid: int) -> Status:
@@ -85,16 +114,15 @@ def read_status(tid: int) -> Status:
     or cannot be seen from here."""
     fd = os.open(f"/proc/{tid}/status", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        found = dict(_ROW.findall(os.read(fd, _STATUS_BYTES)))
+        text = os.read(fd, _STATUS_BYTES)
+        if len(text) == _STATUS_BYTES:
+            while more := os.read(fd, 1 << 16):
+                text += more
+        return Status(text)
+    except ValueError:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
     finally:
         os.close(fd)
-    try:
-        rows = tuple(found[name] for name in _CREDENTIALS)
-        pids, tids = (tuple(map(int, found[name].split())) for name in (b"NStgid", b"NSpid"))
-        return Status(found[b"Name"].decode("utf-8", "replace"), int(found[b"Tgid"]), rows, pids,
-                      tids)  # fmt: skip
-    except KeyError:
-        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
 
 
 def read_credentials(tid: int, status: Status | None = None) -> Credentials:

@@ -18,16 +18,15 @@ from modfs.linux import (
     RESOLVE_CACHED,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_XDEV,
-    Place,
     openat2,
     place,
 )
 
 # Their names in /proc/filesystems. What is mounted from elsewhere, or by whom, is not in it.
-_LOCAL = frozenset(
-    ["bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs"]
-    + ["ntfs3", "overlay", "ramfs", "rootfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs"]
-)
+_LOCAL = {
+    "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs",
+    "ntfs3", "overlay", "ramfs", "rootfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs",
+}  # fmt: skip
 
 
 class Mounts:
@@ -60,16 +59,17 @@ class Home:
 
     def __init__(self) -> None:
         """OSError: there is no /proc."""
-        self.root: Place = place("/proc/thread-self/root")
+        self.root = place("/proc/thread-self/root")
         self._mounts = Mounts()
+        self._root_is_local = self._mounts.local(self.root.mount)  # it stays as long as we do
 
     def open(self, path: str, flags: int, folder: int = AT_FDCWD) -> int | None:
         """A descriptor for ``path``, which starts in ``folder`` if it is relative.
 
         None: a deputy has to open it. OSError: as open(2).
         """
-        start = self.root if path.startswith("/") else place("", folder)
-        if not self._mounts.local(start.mount):
+        absolute = path.startswith("/")
+        if not (self._root_is_local if absolute else self._mounts.local(place("", folder).mount)):
             return None
         try:
             return openat2(folder, path, flags, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS)

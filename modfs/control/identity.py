@@ -12,9 +12,9 @@ from modfs.linux import (
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
-    capabilities,
     failure,
     libc,
+    permitted_capabilities,
     set_capabilities,
 )
 
@@ -47,7 +47,7 @@ def become(identity: Identity, root: int, parent: int) -> None:
     _prctl(PR_SET_KEEPCAPS, 1)
     if identity.uids[:3] != ours.uids:
         os.setresuid(*identity.uids[:3])
-    _, permitted = capabilities(0)
+    permitted = permitted_capabilities()
     set_capabilities(permitted)  # for changing its user took them out of effect
     _set_file_system_ids(identity.uids[3], identity.gids[3])
     set_capabilities(identity.capabilities & permitted)

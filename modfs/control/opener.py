@@ -15,10 +15,16 @@ from contextlib import suppress
 from functools import cached_property
 
 from modfs.control.client import Client
-from modfs.control.credentials import Credentials, Status, read_credentials, read_status
+from modfs.control.credentials import (
+    Credentials,
+    Status,
+    read_credentials,
+    read_status,
+    unseen,
+)
 from modfs.control.deputies import Deputies
 from modfs.control.home import Home
-from modfs.linux import capabilities
+from modfs.linux import capability_sets
 
 Asked = tuple[int, int, int]
 """(uid, gid, thread number) of who asks for an operation: those that count for files."""
@@ -44,24 +50,32 @@ class Ours:
 class Opener:
     """Who opened a control node."""
 
+    __slots__ = ("_capabilities", "_ids", "_is_itself", "_last", "_may", "_status",
+                 "credentials", "ours")  # fmt: skip
+
     def __init__(self, ours: Ours, asked: Asked) -> None:
         self.ours = ours
         self._ids, self._last = asked[:2], asked
-        self._status = _unseen(asked[2])
+        self._status = unseen(asked[2])
+        self._capabilities = b""
+        self._may: bool | None = None
         self.credentials: Credentials | None = None
         """None: they cannot be known."""
         self._is_itself = True
         with suppress(OSError):
             self._status = read_status(asked[2])
+            self._capabilities = capability_sets(asked[2])
             self.credentials = known = read_credentials(asked[2], self._status)
             # A file system between, such as overlayfs, asks with the rights of who mounted it.
             self._is_itself = (known.uids[3], known.gids[3]) == self._ids
 
-    @cached_property
+    @property
     def may_all_that_we_may(self) -> bool:
         """Can nothing be opened in this process that it could not open?"""
-        known = self.credentials
-        return known is not None and known.may_all_that(self.ours.credentials)
+        if self._may is None:
+            known = self.credentials
+            self._may = known is not None and known.may_all_that(self.ours.credentials)
+        return self._may
 
     # -- who writes -------------------------------------------------------------------------------
 
@@ -107,7 +121,7 @@ class Opener:
         try:
             return read_status(asked[2])
         except OSError:
-            return _unseen(asked[2])
+            return unseen(asked[2])
 
     # -- who has written before -------------------------------------------------------------------
 
@@ -123,15 +137,6 @@ class Opener:
         if not self.may_all_that_we_may and known.permitted:
             return False
         try:
-            return capabilities(self._last[2]) == self._capabilities
+            return capability_sets(self._last[2]) == self._capabilities
         except OSError:
             return False
-
-    @cached_property
-    def _capabilities(self) -> tuple[int, int]:
-        assert self.credentials is not None
-        return self.credentials.capabilities, self.credentials.permitted
-
-
-def _unseen(tid: int) -> Status:
-    return Status("?", tid, (), (), ())
