@@ -118,7 +118,7 @@ class Client:
         try:
             fd = self._own_descriptor(int(own.what.removeprefix("fd/")))
         except OSError as error:
-            if error.errno == errno.EBADF:
+            if error.errno == errno.EBADF and not self._kept:
                 raise LoadError(errno.ENOENT) from None  # there is no such name in fd/
             raise
         try:
@@ -196,6 +196,7 @@ class Client:
         """OSError: EBADF, also once its write is over; ESRCH, EPERM."""
         if self._kept:
             raise LoadError(errno.EBADF)
+        self._can_be_asked()
         self._make_certain()
         return descriptor_of_thread(self._asked[2], fd)
 

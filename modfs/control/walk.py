@@ -73,16 +73,17 @@ class _Walk:
     def __init__(self, flags: int, client: Numbers) -> None:
         self._flags = flags
         self._client = client
-        self._folder = -1
+        self._folder = self._proc = -1  # and the root of the procfs that it is in
         self._in_proc: list[str] = []  # names from the root of a procfs; empty: not below one
         self._proc_root = False
         self._links = 0
 
     def close(self) -> None:
         """It holds no folder any more."""
-        if self._folder >= 0:
-            os.close(self._folder)
-            self._folder = -1
+        for folder in (self._folder, self._proc):
+            if folder >= 0:
+                os.close(folder)
+        self._folder = self._proc = -1
 
     # -- the walk ---------------------------------------------------------------------------------
 
@@ -105,20 +106,35 @@ class _Walk:
         self._go(openat2(at, start, os.O_PATH, 0), [])
 
     def _go(self, folder: int, in_proc: list[str]) -> None:
-        self.close()
+        if self._folder >= 0:
+            os.close(self._folder)
         self._folder = folder
         proc = _is_proc(folder)
         self._proc_root = proc and os.fstat(folder).st_ino == _PROC_ROOT_INO
+        if self._proc_root:
+            if self._proc >= 0:
+                os.close(self._proc)
+            self._proc = os.dup(folder)
         self._in_proc = in_proc if proc and not self._proc_root else []
 
     def _step(self, name: str, rest: list[str]) -> int | Own | list[str]:
         """The end, or the names that are to follow."""
+        if name == ".." and self._in_proc:  # a folder that only the client may search
+            up = "/".join(self._in_proc[:-1]) or "."
+            found = openat2(self._proc, up, os.O_PATH if rest else self._flags, 0)
+            if not rest:
+                return found
+            self._go(found, self._in_proc[:-1])
+            return rest
         if name in (".", ".."):
             found = openat2(self._folder, name, os.O_PATH if rest else self._flags, 0)
             if not rest:
                 return found
-            self._go(found, self._in_proc[:-1] if name == ".." else self._in_proc)
+            self._go(found, self._in_proc)
             return rest
+        own = self._own(name, rest)  # which the client may see, whoever else may not
+        if own is not None:
+            return own
         status = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             self._links += 1
@@ -165,12 +181,9 @@ class _Walk:
             os.close(found)
         return self._follow(os.readlink(name, dir_fd=self._folder), rest)
 
-    def _proc_link(self, name: str, rest: list[str]) -> int | Own | list[str]:
+    def _proc_link(self, name: str, rest: list[str]) -> int | list[str]:
         if self._proc_root and name in ("self", "thread-self"):
             return [*self._self(name == "thread-self"), *rest]
-        own = self._own(name, rest)
-        if own is not None:
-            return own
         if not self._in_process() and not self._magic(name):
             return self._follow(os.readlink(name, dir_fd=self._folder), rest)
         if not rest:
@@ -200,7 +213,9 @@ class _Walk:
             below = below[2:]
         if below == [] and name in ("cwd", "root"):
             return Own(name, "/".join(rest))
-        if below == ["fd"] and name.isdigit():
+        if below == ["fd"]:
+            if not name.isdigit():
+                raise _error(errno.ENOENT)
             return Own(f"fd/{name}", "/".join(rest))
         return None
 
@@ -214,10 +229,9 @@ class _Walk:
 
     def _numbers(self) -> tuple[int, int] | None:
         """(process, thread) in the procfs where the walk is; None where the client is not seen."""
-        up = "/".join([".."] * len(self._in_proc)) or "."
         pids, tids = self._client
         for level, (pid, tid) in enumerate(zip(pids, tids, strict=True)):
-            told = _told(self._folder, f"{up}/{pid}/task/{tid}/status")
+            told = _told(self._proc, f"{pid}/task/{tid}/status")
             if told == (pids[level:], tids[level:]):
                 return pid, tid
         return None
