@@ -157,11 +157,14 @@ def file_system_type(fd: int) -> int:
     return int(c_long.from_buffer(buffer).value)
 
 
-def wait_readable(fd: int) -> None:
-    """Wait until there is something to read, or the end. InterruptedError: a signal came."""
+def wait_readable(fd: int, milliseconds: int = -1) -> bool:
+    """Wait until there is something to read, or the end; -1: as long as it takes. False: it took
+    longer. InterruptedError: a signal came."""
     pollfd = ctypes.create_string_buffer(struct.pack("<ihh", fd, _POLLIN, 0), 8)
-    if libc.poll(pollfd, c_ulong(1), c_int(-1)) < 0:
+    found: int = libc.poll(pollfd, c_ulong(1), c_int(milliseconds))
+    if found < 0:
         raise failure()
+    return found > 0
 
 
 # -- mounts and namespaces (include/uapi/linux/mount.h, sched.h) -----------------------------------

@@ -132,8 +132,9 @@ class Client:
         """``home``: in our world, not the client's."""
         identity = self._identity
         root = -1 if home or self._is_home() else self._folder("root")
+        numbers, folder = self._status.numbers, max(folder, -1)
         order = Order(
-            self._account(), identity, self._status.numbers, path, flags, root, max(folder, -1)
+            self._account(), identity, numbers, path, flags, root, folder, closing=self._kept
         )
         return self._opener.ours.deputies.open(order)
 

@@ -23,13 +23,15 @@ from modfs.linux import wait_readable
 # -I and -S: nothing of the environment or the folder, and no set-up that takes long.
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from modfs.control.office import main; main()"
 _PACKAGES = str(Path(__file__).resolve().parents[2])
+_CLOSING_MS = 1000
 _KEPT = ("LD_LIBRARY_PATH",)  # without which some Pythons do not start
 
 
 class Order(NamedTuple):
     """A file to be opened. ``account``: who may hold up whom. ``root``: a descriptor of the
     client's root folder, -1 for ours; ``folder``: of that where ``path`` starts, -1 for none.
-    ``path`` None: ``folder`` itself is opened anew, in our world."""
+    ``path`` None: ``folder`` itself is opened anew, in our world. ``closing``: the client waits in
+    a close, perhaps in execve, and so may all that the path leads through."""
 
     account: str
     identity: Identity
@@ -38,6 +40,7 @@ class Order(NamedTuple):
     flags: int
     root: int = -1
     folder: int = -1
+    closing: bool = False
 
 
 class Deputies:
@@ -54,7 +57,8 @@ class Deputies:
 
     def open(self, order: Order) -> int | Own:
         """A descriptor, or what has to be fetched first. LoadError: open(2)'s errno; EINTR: the
-        client was sent a signal; EAGAIN: no deputy could be had, or somebody killed it."""
+        client was sent a signal; EAGAIN: no deputy could be had, or somebody killed it; EDEADLK: it
+        took too long for a client that closes."""
         if self._interrupted():  # before the first line of many, or between two
             raise LoadError(errno.EINTR)
         try:
@@ -68,6 +72,7 @@ class Deputies:
 
     def _send(self, order: Order, ours: socket.socket, theirs: socket.socket) -> None:
         what = order._asdict() | {"root": order.root >= 0, "folder": order.folder >= 0}
+        del what["closing"]
         descriptors = [fd for fd in (theirs.fileno(), order.root, order.folder) if fd >= 0]
         with self._lock:
             if self._over:
@@ -79,7 +84,7 @@ class Deputies:
 
     def _answer(self, order: Order, ours: socket.socket) -> int | Own:
         try:
-            self._wait(ours)
+            self._wait(ours, _CLOSING_MS if order.closing else -1)
             answer, opened = messages.receive(ours)
             if order.root >= 0:  # nobody shall find the client's root in use any more
                 with suppress(LoadError):
@@ -96,10 +101,12 @@ class Deputies:
             return Own(*answer)
         raise LoadError(answer)
 
-    def _wait(self, ours: socket.socket) -> None:
+    def _wait(self, ours: socket.socket, milliseconds: int = -1) -> None:
         while True:
             try:
-                return wait_readable(ours.fileno())
+                if wait_readable(ours.fileno(), milliseconds):
+                    return
+                raise LoadError(errno.EDEADLK)
             except InterruptedError:
                 if self._interrupted():
                     raise LoadError(errno.EINTR) from None
