@@ -23,7 +23,7 @@ from modfs.linux import wait_readable
 # -I and -S: nothing of the environment or the folder, and no set-up that takes long.
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from modfs.control.office import main; main()"
 _PACKAGES = str(Path(__file__).resolve().parents[2])
-_CLOSING_MS = 1000
+_CLOSING_MS = 3000
 _KEPT = ("LD_LIBRARY_PATH",)  # without which some Pythons do not start
 
 
@@ -57,7 +57,7 @@ class Deputies:
 
     def open(self, order: Order) -> int | Own:
         """A descriptor, or what has to be fetched first. LoadError: open(2)'s errno; EINTR: the
-        client was sent a signal; EAGAIN: no deputy could be had, or somebody killed it; EDEADLK: it
+        client was sent a signal; EAGAIN: no deputy could be had, or somebody killed it; ETIMEDOUT: it
         took too long for a client that closes."""
         if self._interrupted():  # before the first line of many, or between two
             raise LoadError(errno.EINTR)
@@ -106,7 +106,7 @@ class Deputies:
             try:
                 if wait_readable(ours.fileno(), milliseconds):
                     return
-                raise LoadError(errno.EDEADLK)
+                raise LoadError(errno.ETIMEDOUT)
             except InterruptedError:
                 if self._interrupted():
                     raise LoadError(errno.EINTR) from None

@@ -321,7 +321,6 @@ UNFINISHED = {
     "insmod /proc/self/fd/0": "EBADF",
     "insmod /dev/stdin": "EBADF",
     "insmod /proc/self/cwd/inner.ko": "EEXIST",
-    "finit_module /proc/PID/exe": "EDEADLK",
 }
 
 
@@ -333,13 +332,23 @@ def test_exec_may_close_an_unfinished_line(shared: Path, root: Path, stdin: int,
         os.dup2(stdin, 0)
         os.chdir(root)
         descriptor = os.open(shared / "control", os.O_WRONLY)
-        write(descriptor, line.replace("PID", str(os.getpid())), end=b"")
+        write(descriptor, line, end=b"")
         os.execv("/bin/true", ["true"])
 
     for line in UNFINISHED:
         assert outcome(who, lambda line=line: attempt(line)) == 0  # type: ignore[misc]
     codes = [row.rpartition(": ")[2] for row in results(shared)]
     assert codes == list(UNFINISHED.values()), results(shared)
+
+
+def test_nor_does_anybody_wait_for_ever_for_what_is_named_otherwise(shared: Path) -> None:
+    def attempt() -> None:
+        descriptor = os.open(shared / "control", os.O_WRONLY)
+        write(descriptor, f"finit_module /proc/{os.getpid()}/exe", end=b"")
+        os.execv("/bin/true", ["true"])
+
+    assert outcome(nobody, attempt) == 0
+    assert results(shared)[0].endswith(": ETIMEDOUT")
 
 
 def test_a_client_that_is_killed_while_it_writes(shared: Path, root: Path) -> None:
