@@ -57,8 +57,8 @@ class Deputies:
 
     def open(self, order: Order) -> int | Own:
         """A descriptor, or what has to be fetched first. LoadError: open(2)'s errno; EINTR: the
-        client was sent a signal; EAGAIN: no deputy could be had, or somebody killed it; ETIMEDOUT: it
-        took too long for a client that closes."""
+        client was sent a signal; EAGAIN: no deputy could be had, or somebody killed it; ETIMEDOUT:
+        it took too long for a client that closes."""
         if self._interrupted():  # before the first line of many, or between two
             raise LoadError(errno.EINTR)
         try:
