@@ -120,6 +120,8 @@ class _Walk:
     def _step(self, name: str, rest: list[str]) -> int | Own | list[str]:
         """The end, or the names that are to follow."""
         if name == ".." and self._in_proc:  # a folder that only the client may search
+            if not stat.S_ISDIR(os.fstat(self._folder).st_mode):
+                raise _error(errno.ENOTDIR)
             up = "/".join(self._in_proc[:-1]) or "."
             found = openat2(self._proc, up, os.O_PATH if rest else self._flags, 0)
             if not rest:
