@@ -8,9 +8,11 @@ import errno
 import os
 import platform
 import struct
+import sys
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_long, c_ulong
 from pathlib import Path
+from typing import Any, NamedTuple
 
 MACHINE = platform.machine()
 
@@ -21,15 +23,21 @@ _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "setgroups": 116,
         "capget": 125,
+        "capset": 126,
         "process_vm_readv": 310,
         "seccomp": 317,
+        "statx": 332,
+        "openat2": 437,
         "pidfd_getfd": 438,
     },
     "aarch64": {
         "capget": 90,
+        "capset": 91,
         "setgroups": 159,
         "process_vm_readv": 270,
         "seccomp": 277,
+        "statx": 291,
+        "openat2": 437,
         "pidfd_getfd": 438,
     },
 }
@@ -60,6 +68,7 @@ MODULE_CALLS: dict[str, dict[int, dict[int, str]]] = {
 """machine -> AUDIT_ARCH_* of the programs that it runs -> number -> call."""
 
 libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.PyDLL(None, use_errno=True)
 libc.mount.argtypes = (c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
 libc.unshare.argtypes = (c_int,)
 libc.setns.argtypes = (c_int, c_int)
@@ -83,13 +92,95 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) ->
     return result
 
 
+def _prototype(name: str, *arguments: Any, waits: bool = True) -> tuple[Any, int]:
+    """syscall(2) for one call that is made often, and that one's number, which comes first. What
+    never waits keeps Python's lock."""
+    function = (libc if waits else _libc)["syscall"]
+    function.argtypes, function.restype = (c_long, *arguments), c_long
+    return function, _NUMBERS.get(MACHINE, {}).get(name, -1)
+
+
+# -- files (include/uapi/linux/openat2.h, stat.h, magic.h, poll.h) ---------------------------------
+
+AT_FDCWD = -100
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_CACHED = 0x01, 0x02, 0x20
+PROC_SUPER_MAGIC = 0x9FA0
+_NAMES = sys.getfilesystemencoding()
+_OPEN_HOW = struct.Struct("<3Q")
+_how: dict[tuple[int, int], bytes] = {}  # by flags and resolve, of which there are few
+_AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000
+_STATX_INO, _STATX_MNT_ID = 0x100, 0x1000  # 5.8
+_STATX_BUFFER = ctypes.c_char * 256
+_STATX_PLACE = struct.Struct("<32xQ96x2IQ")  # stx_ino, stx_dev_major, stx_dev_minor, stx_mnt_id
+_STATFS_BYTES = 256  # more than there are
+_POLLIN = 1
+
+_openat2, _OPENAT2 = _prototype("openat2", c_long, c_char_p, c_char_p, c_long)
+_statx, _STATX = _prototype("statx", c_long, c_char_p, c_long, c_long, c_char_p)
+
+
+def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
+    """A descriptor, closed by exec. OSError: as openat2(2)."""
+    how = _how.get((flags, resolve))
+    if how is None:
+        how = _how[flags, resolve] = _OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, resolve)
+    name = path.encode(_NAMES, "surrogateescape")  # os.fsencode, in a third of the time
+    found: int = _openat2(_OPENAT2, folder, name, how, _OPEN_HOW.size)
+    if found < 0:
+        raise failure()
+    return found
+
+
+class Place(NamedTuple):
+    """A folder, not to be mistaken for another: its inode and device; the number of its mount, the
+    first in mountinfo(5), which no mount in another namespace has."""
+
+    inode: int
+    major: int
+    minor: int
+    mount: int
+
+
+def place(path: str, folder: int = AT_FDCWD) -> Place:
+    """Of what is at ``path``, "" for ``folder`` itself; no server of a file system is asked.
+
+    OSError: as statx(2).
+    """
+    buffer = _STATX_BUFFER()
+    flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
+    mask = _STATX_INO | _STATX_MNT_ID
+    if _statx(_STATX, folder, path.encode(), flags, mask, buffer):
+        raise failure()
+    return Place(*_STATX_PLACE.unpack_from(buffer))
+
+
+def file_system_type(fd: int) -> int:
+    """Such as PROC_SUPER_MAGIC. OSError: as fstatfs(2)."""
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if libc.fstatfs(c_int(fd), buffer):
+        raise failure()
+    return int(c_long.from_buffer(buffer).value)
+
+
+def wait_readable(fd: int, milliseconds: int = -1) -> bool:
+    """Wait until there is something to read, or the end; -1: as long as it takes. False: it took
+    longer. InterruptedError: a signal came."""
+    pollfd = ctypes.create_string_buffer(struct.pack("<ihh", fd, _POLLIN, 0), 8)
+    found: int = libc.poll(pollfd, c_ulong(1), c_int(milliseconds))
+    if found < 0:
+        raise failure()
+    return found > 0
+
+
 # -- mounts and namespaces (include/uapi/linux/mount.h, sched.h) -----------------------------------
 
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+NS_GET_PARENT, NS_GET_OWNER_UID = 0xB702, 0xB704  # include/uapi/linux/nsfs.h
 
 # -- prctl, seccomp (include/uapi/linux/prctl.h, seccomp.h, bpf_common.h) --------------------------
 
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
@@ -108,15 +199,38 @@ IOVEC = struct.Struct("<QQ")
 
 # -- capabilities (include/uapi/linux/capability.h) ------------------------------------------------
 
-CAP_SYS_MODULE = 16
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_MODULE = 1, 2, 16
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_HEADER = struct.Struct("<Ii")  # struct __user_cap_header_struct
+_CAP_DATA = struct.Struct("<6I")  # two of struct __user_cap_data_struct
+_CAP_BUFFER = ctypes.c_char * _CAP_DATA.size
+_capget, _CAPGET = _prototype("capget", c_char_p, c_char_p, waits=False)
 
 
 def effective_capabilities(tid: int) -> int:
     """The lower 32 bits of a thread's effective set. OSError: ESRCH."""
-    data = ctypes.create_string_buffer(24)
-    syscall("capget", struct.pack("<Ii", _LINUX_CAPABILITY_VERSION_3, tid), data)
-    return int(struct.unpack_from("<I", data.raw)[0])
+    return int(_CAP_DATA.unpack(capability_sets(tid))[0])
+
+
+def capability_sets(tid: int) -> bytes:
+    """A thread's effective, permitted and inheritable sets, to be compared. OSError: ESRCH."""
+    data = _CAP_BUFFER()
+    if _capget(_CAPGET, _CAP_HEADER.pack(_LINUX_CAPABILITY_VERSION_3, tid), data):
+        raise failure()
+    return bytes(data)
+
+
+def permitted_capabilities() -> int:
+    """This thread's."""
+    _, low, _, _, high, _ = _CAP_DATA.unpack(capability_sets(0))
+    return int(low | high << 32)
+
+
+def set_capabilities(permitted: int) -> None:
+    """This thread has these, effective, and none to inherit. OSError: EPERM."""
+    low, high = permitted & 0xFFFFFFFF, permitted >> 32
+    header = _CAP_HEADER.pack(_LINUX_CAPABILITY_VERSION_3, 0)
+    syscall("capset", header, _CAP_DATA.pack(low, low, 0, high, high, 0))
 
 
 def setgroups_of_thread(groups: list[int]) -> None:

@@ -75,15 +75,14 @@ class _Tools:
 
     def insmod(self, request: Insmod) -> None:
         """One file. OSError."""
-        self._insert(self.client.path(request.file), request.params, request.flags)
+        self._insert(self.client.open_path(request.file), request.params, request.flags)
 
-    def _insert(self, path: str, params: str, flags: int) -> None:
-        """What kmod does with a file, from release 31 on.
+    def _insert(self, fd: int, params: str, flags: int) -> None:
+        """What kmod does with a file, from release 31 on. It is closed in the end.
 
         It knows a compressed one by its first bytes, lets the kernel unpack the format that the
         kernel says it knows, and unpacks any other itself, for init_module.
         """
-        fd = self.client.open_here(path)
         try:
             packing = _packing(fd)
             if packing is None:
@@ -127,7 +126,7 @@ class _Tools:
         is_target = name == target
         params, flags = (request.params, request.flags) if is_target else ("", 0)
         try:
-            self._insert(str(probe.path), params, flags)
+            self._insert(self.client.open_ours(str(probe.path)), params, flags)
         except OSError as error:
             was_there = error.errno == errno.EEXIST and not (is_target and request.first_time)
             if not was_there and probe.required:

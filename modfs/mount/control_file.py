@@ -6,9 +6,11 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 from modfs.control.client import Client
 from modfs.control.grammar import HELP
+from modfs.control.opener import Asked, Opener, Ours
 from modfs.control.requests import Requests
 
 _LINE_MAX = 64 << 10  # bytes of one request
@@ -43,26 +45,44 @@ class TextFile:
 class ControlFile(TextFile):
     """An open control node: whole lines run as they are written, an unfinished one at close."""
 
-    __slots__ = ("_client", "_closed", "_command", "_get_client", "_pending", "_requests", "_skip")
+    __slots__ = ("_asked", "_closed", "_left_by", "_opener", "_pending", "_requests", "_skip")
 
     def __init__(
         self,
         requests: Requests,
-        get_client: Callable[[], tuple[int, int, int]],
+        ours: Ours,
+        asked: Callable[[], Asked],
         closed: Callable[[], None],
     ) -> None:
         super().__init__(lambda: HELP + requests.results.text())
         self._requests = requests
-        self._get_client = get_client
+        self._opener = Opener(ours, asked())
+        self._asked = asked
         self._closed = closed
         self._pending = b""
         self._skip = False  # the rest of a line that is too long
-        self._client: Client | None = None
-        self._command = ""
+        self._left_by: Client | None = None  # who has written last, and not a whole line
 
     def write(self, data: bytes) -> int:
-        """Run the lines that ``data`` completes, in order. OSError: the first errno."""
-        client = self._identify()
+        """Run the lines that ``data`` completes, in order. OSError: the first errno; EPERM: it is
+        not who opened that writes."""
+        client = self._opener.writer(self._asked())
+        if client.refused:
+            return self._refuse(client, data)
+        try:
+            number = self._take(client, data)
+            if self._pending:
+                client.keep()
+            self._leave_to(client if self._pending else None)
+        finally:
+            if client is not self._left_by:
+                client.close()
+        if number:
+            raise OSError(number, os.strerror(number))
+        return len(data)
+
+    def _take(self, client: Client, data: bytes) -> int:
+        """The first errno, 0 if none."""
         lines = (self._pending + data).split(b"\n")
         if self._skip and len(lines) > 1:
             self._skip = False
@@ -75,47 +95,59 @@ class ControlFile(TextFile):
         if len(self._pending) > _LINE_MAX:
             self._pending = b""
             self._skip = True
-            self._requests.results.add(client.pid, self._command, "…", "E2BIG (line too long)")
+            self._requests.results.add(client.pid, client.command, "…", "E2BIG (line too long)")
             number = number or errno.E2BIG
-        if number:
-            raise OSError(number, os.strerror(number))
-        return len(data)
+        return number
 
-    def _identify(self) -> Client:
-        uid, gid, tid = self._get_client()
-        client = self._client
-        if client is None or (client.uid, client.gid, client.tid) != (uid, gid, tid):
-            client = self._client = Client(uid, gid, tid)
-            self._command = client.command
-        return client
+    def _refuse(self, client: Client, data: bytes) -> NoReturn:
+        line = data.strip().partition(b"\n")[0].decode("utf-8", "replace")
+        self._requests.results.add(
+            client.pid, client.command, line, "EPERM (somebody else opened this file)"
+        )
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def _run(self, line: bytes, client: Client) -> int:
         if len(line) > _LINE_MAX:
-            self._requests.results.add(client.pid, self._command, "…", "E2BIG (line too long)")
+            self._requests.results.add(client.pid, client.command, "…", "E2BIG (line too long)")
             return errno.E2BIG
-        return self._requests.run(line.decode("utf-8", "surrogateescape"), client, self._command)
+        return self._requests.run(line.decode("utf-8", "surrogateescape"), client, client.command)
+
+    # -- unfinished lines -------------------------------------------------------------------------
+
+    def _leave_to(self, client: Client | None) -> None:
+        before, self._left_by = self._left_by, client
+        if before is not None:
+            before.close()
 
     def flush(self) -> None:
-        """At each close(2): run what is left of a line, if its writer closes. OSError: its errno.
+        """At each close(2): run what is left of a line, if its writer closes. OSError: its errno;
+        EPERM: its writer is not who opened any more.
 
         A child that inherited the descriptor may close it while the line is still being written.
         """
-        if self._pending and self._client and Client(*self._get_client()).pid == self._client.pid:
-            self._finish()
+        if not self._pending or self._left_by is None:
+            return
+        closes = self._opener.closes(self._asked(), self._left_by)
+        if closes:
+            self._finish(self._left_by)
+        elif closes is False:
+            line, self._pending = self._pending, b""
+            self._refuse(self._left_by, line)
 
     def release(self) -> None:
         """At the last close: nothing written is dropped."""
         try:
-            if self._pending:
-                self._finish()
+            if self._pending and self._left_by is not None:
+                self._finish(self._left_by)
         except OSError:
             pass  # nobody is left to be told; the result is there to read
         finally:
+            self._leave_to(None)
             self._closed()
 
-    def _finish(self) -> None:
+    def _finish(self, client: Client) -> None:
         line, self._pending = self._pending, b""
-        number = self._run(line, self._client or Client(0, 0, 0))
+        number = self._run(line, client)
         if number:
             raise OSError(number, os.strerror(number))
 

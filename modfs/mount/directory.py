@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
+from modfs.control.opener import Ours
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
 from modfs.mount.control_file import ControlFile, Nodes, TextFile
 from modfs.mount.room import BoundedRequests
@@ -57,6 +58,7 @@ class ModulesDirectory:
         self.live = live
         self._operation = operation
         self._requests = BoundedRequests(live, operation.interrupted)
+        self._ours = Ours(operation.interrupted)
         self.uid, self.gid = os.geteuid(), os.getegid()
         self._control_mode = control_mode
         self._texts: dict[bytes, Callable[[], str]] = {
@@ -140,7 +142,7 @@ class ModulesDirectory:
         if compose is not None:
             return TextFile(compose)
         closed = self._nodes.opened(self._node(path))
-        return ControlFile(self._requests, self._operation.client, closed)
+        return ControlFile(self._requests, self._ours, self._operation.client, closed)
 
     def read(self, handle: int, size: int, offset: int) -> bytes:
         """Part of an open file."""
@@ -161,6 +163,10 @@ class ModulesDirectory:
         if self._ending:
             with self._closed:
                 self._closed.notify_all()
+
+    def let_go(self) -> None:
+        """Whoever waits for a file to be opened, now or later, gets an errno instead."""
+        self._ours.deputies.let_go()
 
     def wait_until_closed(self, seconds: float) -> None:
         """Wait until nothing is open, but not longer than that."""

@@ -121,6 +121,7 @@ class Ending:
             if self._ending and not ended:
                 ended = True
                 self._live.shutdown()
+                files.let_go()
                 files.wait_until_closed(_CLOSE_SECONDS)
                 self._server.exit()
             self._live.wake()
