@@ -113,6 +113,16 @@ def fusermount(*arguments: str) -> str:
 # -- unmounting -----------------------------------------------------------------------------------
 
 
+def umount_idle(place: str) -> bool:
+    """Take a mount away; False: it is in use. UserError: it cannot be done."""
+    problem = fusermount("-u", place)
+    if os.strerror(errno.EBUSY) in problem:
+        return False
+    if problem:
+        raise UserError(f"{place}: {problem}")
+    return True
+
+
 def umount_lazily(place: str) -> None:
     """Take a mount away, also from under open files and from a server that is dead. UserError."""
     if mounted_type(place) == FS_TYPE and (problem := fusermount("-u", "-z", place)):
