@@ -62,7 +62,12 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 @click.group(cls=Verbs, subcommand_metavar="VERB ...", invoke_without_command=True)
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show it, and what it runs on."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show it, and what it runs on.",
 )
 @click.pass_context
 def modfs(ctx: click.Context) -> int | None:

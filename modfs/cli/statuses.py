@@ -64,6 +64,8 @@ def end(error: BaseException, command: str) -> int:
             status, message = error.status, str(error)
         case OSError():
             status, message = FAILED, told(error)
+        case ModuleNotFoundError(name="simpy"):
+            status, message = FAILED, "the package simpy is missing: pip install 'simpy>=4.1'"
         case click.ClickException():
             status, message = error.exit_code, error.format_message()
         case _:
