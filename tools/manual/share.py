@@ -21,6 +21,7 @@ def share(release: str) -> dict[str, str]:
     files = {
         f"man/{page.file}": page.text() for page in (*verb_pages(release), *format_pages(release))
     }
+    files["man/man8/mount.fuse.modfs.8"] = ".so man1/modfs-mount.1\n"
     for shell, place in _COMPLETIONS.items():
         kind = get_completion_class(shell)
         assert kind is not None
