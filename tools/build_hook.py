@@ -9,6 +9,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+_UNITS = "lib/systemd/system/modfs@.service"
+
 
 class ShareHook(BuildHookInterface):  # type: ignore[type-arg]
     """Files below share/ of wherever the wheel is installed to."""
@@ -21,11 +23,13 @@ class ShareHook(BuildHookInterface):  # type: ignore[type-arg]
         from tools.manual.share import share
 
         self._made = tempfile.TemporaryDirectory()
-        data = f"{self.metadata.core.raw_name}-{self.metadata.version}.data/data/share"
+        data = f"{self.metadata.core.raw_name}-{self.metadata.version}.data/data"
         for number, (place, text) in enumerate(share(self.metadata.version).items()):
             path = Path(self._made.name, str(number))
             path.write_text(text)
-            build_data["force_include"][str(path)] = f"{data}/{place}"
+            build_data["force_include"][str(path)] = f"{data}/share/{place}"
+        unit = "tools/systemd/modfs@.service"
+        build_data["force_include"][str(Path(self.root, unit))] = f"{data}/{_UNITS}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """After the build."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from modfs.cli.options import mountpoints_argument
 from modfs.cli.statuses import DONE, FAILED, complain, ending_with
 from modfs.cli.table import aligned
 from modfs.mount.status import ANSWERS, DEAD_SERVER, FORBIDDEN, OTHER, SILENT, ask, places
@@ -23,7 +24,7 @@ _TROUBLE = {
 
 
 @click.command(epilog="\b\nExample:\n  modfs status /tmp/m")
-@click.argument("mountpoints", nargs=-1, type=click.Path(), metavar="[MOUNTPOINT...]")
+@mountpoints_argument(required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(mountpoints: tuple[str, ...], as_json: bool) -> int:
     """Ask the servers of MOUNTPOINTs, or of all mounts of modfs, what they do.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import click
 
 from loader.errors import UserError
+from modfs.cli.options import mountpoints_argument
 from modfs.cli.statuses import BUSY, DONE, FAILED, complain, told
 from modfs.mount.umount import BusyError, umount, umount_at_once, umount_by_force
 
@@ -19,7 +20,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLE)
-@click.argument("mountpoints", nargs=-1, required=True, type=click.Path(), metavar="MOUNTPOINT...")
+@mountpoints_argument(required=True)
 @click.option("--lazy", "-l", "how", flag_value="lazy",
     help="Take it out of the tree now; the server ends with the last use.")  # fmt: skip
 @click.option("--force", "-f", "how", flag_value="force",

@@ -54,7 +54,8 @@ class Page:
     def term(self, name: str, text: str, argument: str = "") -> None:
         """One entry of a list; ``argument`` is what the reader puts there."""
         shown = f" \\fI{escaped(argument)}\\fR" if argument else ""
-        self._lines += [".TP", f"\\fB{escaped(name)}\\fR{shown}", running(text) or "\\&"]
+        tag = escaped(name).replace("|", "|\\:")  # where a long one may be broken
+        self._lines += [".TP", f"\\fB{tag}\\fR{shown}", running(text) or "\\&"]
 
     def example(self, text: str) -> None:
         """Lines as they are."""
