@@ -29,7 +29,13 @@ class Release:
     extended_modversions: bool = False
     zstd_lenient: bool = False
     static_call_sites_ro: bool = False
+    module_namespaces: bool = False
+    unpacked_file_reviewed: bool = False
+    relocation_places_told: bool = False
+    export_flags: bool = False
+    import_ns_shown: bool = False
     init_eexist_is_ebusy: bool = False
+    init_warning_short: bool = False
 
     @property
     def without(self) -> tuple[str, ...]:
@@ -63,7 +69,10 @@ RELEASES: tuple[str, ...] = (
     "6.15",
     "6.16",
     "6.18",
+    "6.19",
     "7.1",
+    "7.2",
+    "7.3",
 )
 
 
@@ -130,6 +139,42 @@ CHANGES: tuple[Change, ...] = (
         ".static_call_sites is read-only after init",
     ),
     Change(
+        "6.16",
+        "module_namespaces",
+        "520b1a147d91",
+        'namespace "module:a,b-*": for modules of these names, not to be imported',
+    ),
+    Change(
+        "6.19",
+        "unpacked_file_reviewed",
+        "c200892b46ba",
+        "security modules see what a compressed module unpacked to",
+    ),
+    Change(
+        "6.19",
+        "relocation_places_told",
+        "bf770d6d2097",
+        "x86-64: the log tells which relocation was refused",
+    ),
+    Change(
+        "7.1",
+        "export_flags",
+        "55fcb926b6d8",
+        "one table of exports, and __kflagstab says which are for GPL modules",
+    ),
+    Change(
+        "7.1",
+        "import_ns_shown",
+        "3fe1dcbc2d20",
+        "/sys/module/NAME/import_ns",
+    ),
+    Change(
+        "7.1",
+        "init_warning_short",
+        "663385f9155f",
+        "one line in the log for an init routine that returns a positive number",
+    ),
+    Change(
         "7.1",
         "init_eexist_is_ebusy",
         "743f8cae549a",
@@ -146,6 +191,11 @@ def _version(name: str) -> tuple[int, int]:
     if match is None:
         raise UserError(f"{shown(name)} is not a kernel release such as 6.12 or 6.12.9-amd64")
     return int(match[1]), int(match[2])
+
+
+def has_statistics(name: str) -> bool:
+    """Is it one of the releases that modfs follows, 6.4 and later? UserError: it is none."""
+    return _version(name) >= _version(OLDEST)
 
 
 def release(name: str = DEFAULT, without: tuple[str, ...] = ()) -> Release:

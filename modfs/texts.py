@@ -136,8 +136,9 @@ def _proc_modules_row(module: LoadedModule) -> str:
         users += "[permanent],"
     size = module.core_size + module.init_size
     flags = f" ({module.taints}{_FLAGS[module.state]})" if module.taints else ""
+    refcount = "-" if module.refcount is None else module.refcount
     return (
-        f"{module.name} {size} {module.refcount} {users or '-'} {_STATES[module.state]}"
+        f"{module.name} {size} {refcount} {users or '-'} {_STATES[module.state]}"
         f" 0x0000000000000000{flags}\n"
     )
 
@@ -154,12 +155,17 @@ def module_files(module: LoadedModule) -> dict[str, str]:
     """/sys/module/NAME: its files by relative path, with their texts."""
     files = {
         "initstate": f"{module.state}\n",
-        "refcnt": f"{module.refcount}\n",
         "coresize": f"{module.core_size}\n",
         "initsize": f"{module.init_size}\n",
         "taint": f"{module.taints}\n",
     }
-    for name, text in (("version", module.version), ("srcversion", module.srcversion)):
+    if module.refcount is not None:
+        files["refcnt"] = f"{module.refcount}\n"
+    for name, text in (
+        ("version", module.version),
+        ("srcversion", module.srcversion),
+        ("import_ns", module.import_ns),
+    ):
         if text is not None:
             files[name] = f"{text}\n"
     files.update({f"parameters/{name}": f"{text}\n" for name, text, _ in module.parameters})

@@ -31,6 +31,7 @@ class Module:
     __slots__ = (
         "holds",
         "image",
+        "import_ns",
         "in_sysfs",
         "init_freed",
         "init_started",
@@ -56,6 +57,7 @@ class Module:
         self.holds: list[Module] = []
         self.values: dict[str, str] = {}
         self.percpu = 0  # bytes
+        self.import_ns: str | None = None  # the namespaces that sysfs shows
         self.in_sysfs = False
         self.init_freed = False
         self.init_started = 0.0  # seconds, on the driver's clock
@@ -92,6 +94,7 @@ class Module:
             ),
             contents.tag("version"),
             contents.tag("srcversion"),
+            self.import_ns,
         )
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Generator, Hashable
 from typing import Any, NamedTuple, Protocol
 
 from loader.calls import KNOWN_FLAGS, Call, DeleteModule, FinitModule, InitModule
-from loader.config import PAGE_SIZE
 from loader.engine.module import InitResult, Module
 from loader.engine.state import BECOMING, LOAD, Kernel
 from loader.errors import Failure, LoadError
@@ -169,6 +168,9 @@ def init_module_from_file(kernel: Kernel, file: OpenedFile, call: FinitModule) -
             raise
         if image.clen:
             yield from module_decompress(kernel, image, held)
+        if image.review_failure:  # security_kernel_post_read_file
+            kernel.kread_failed(0)
+            raise kernel.failed(image.review_failure)
         yield from load_module(kernel, image, call.params, held)
     finally:
         held.give_all()
@@ -180,7 +182,8 @@ def module_decompress(kernel: Kernel, image: ModuleImage, held: Held) -> Steps:
         yield Decompress(image)
         if image.decompress_failure:
             raise kernel.failed(image.decompress_failure)
-        held.take((image.vmalloc_bytes // PAGE_SIZE + 1) * PAGE_SIZE)
+        page = kernel.config.page_size
+        held.take((image.vmalloc_bytes // page + 1) * page)
     except LoadError:
         kernel.decompress_failed(image)
         raise
@@ -265,6 +268,8 @@ def load_module(kernel: Kernel, image: ModuleImage, params: str | None, held: He
         yield Check(image)
         if image.log:
             kernel.say(image.log)
+        if image.forced:
+            kernel.try_to_force_load(image)
         if image.becoming_failure:
             raise kernel.failed(image.becoming_failure)
         early = kernel.release.early_check
@@ -308,11 +313,15 @@ def form_module(kernel: Kernel, module: Module, params: str | None) -> Steps:
     contents = module.image.contents
     kernel.module_augment_kernel_taints(module)
     kernel.percpu_modalloc(module)
-    versioned = "modversions" in (contents.tag("vermagic") or "")
-    if versioned and contents.crcs_missing and not kernel.config.force_load:
-        raise LoadError(errno.ENOEXEC)  # check_export_symbol_versions
+    if contents.obsolete:
+        lines = (f"{module.name}: ignoring obsolete section {name}" for name in contents.obsolete)
+        kernel.say(tuple(lines))
+    kernel.check_export_symbol_sections(module)
+    kernel.setup_modinfo(module)
     yield from simplify_symbols(kernel, module)
     yield Relocate(module.image)
+    if contents.relocation_failure:
+        raise kernel.failed(contents.relocation_failure)
     if params is None:
         raise LoadError(errno.EFAULT)
     kernel.complete_formation(module)

@@ -10,19 +10,21 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from loader.config import MODULE_NAME_LEN, PAGE_SIZE, Config
+from loader.config import MODULE_NAME_LEN, Config
 from loader.engine.log import KernelLog
 from loader.engine.module import COMING, GOING, LIVE, UNFORMED, InitResult, Module
 from loader.engine.params import parse_args
 from loader.engine.stats import Counters, Duplicate, LoadedModule, Snapshot
-from loader.engine.symbols import Symbols
+from loader.engine.symbols import MODULE_NAMESPACE, Symbols
 from loader.engine.taints import Taints, UnloadedTaints
 from loader.errors import Failure, LoadError
+from loader.image.contents import Export
 from loader.image.module_image import ModuleImage
+from loader.image.parameters import page_of
 
 # enum fail_dup_mod_reason, as the bits of dup_fail_mask
 BECOMING, LOAD = 1, 2
@@ -93,8 +95,8 @@ class Kernel:
         self.wakeup: Callable[[Hashable], None] = lambda key: None
         self.exporter: Callable[[str], str | None] = lambda symbol: None
         self._modules: dict[str, Module] = {}  # oldest first
-        self._symbols = Symbols(self.log)
-        self._taints = Taints(self.log)
+        self._taints = Taints(self.log, config.module_sig)
+        self._symbols = Symbols(self.log, config, self._taints)
         self._unloaded_tainted = UnloadedTaints()
         # name -> times << 2 | mask, oldest first: there may be a million
         self._duplicates: dict[str, int] = {}
@@ -215,14 +217,43 @@ class Kernel:
         with self.lock:
             self._taints.augment(module)
 
+    def try_to_force_load(self, image: ModuleImage) -> None:
+        """The kernel is tainted by what a module lacks, whatever becomes of the load."""
+        with self.lock:
+            for reason in image.forced:
+                self._taints.force(image.name, reason)
+
+    def check_export_symbol_sections(self, module: Module) -> None:
+        """LoadError: ENOEXEC exports without flags (7.1), or without versions and not forced."""
+        contents = module.image.contents
+        if contents.flags_missing:
+            self.say((f"{module.name}: no flags for exported symbols",))
+            raise LoadError(errno.ENOEXEC)
+        if contents.crcs_missing and self.config.checks_versions(contents.tag("vermagic")):
+            if not self.config.force_load:
+                raise LoadError(errno.ENOEXEC)
+            with self.lock:
+                self._taints.force(module.name, "no versions for exported symbols", module)
+
+    def setup_modinfo(self, module: Module) -> None:
+        """LoadError: EPERM a namespace is imported that is given to modules by name (6.16)."""
+        imported = module.image.contents.modinfo.get("import_ns", ())
+        for namespace in imported:
+            if self.release.module_namespaces and namespace.startswith(MODULE_NAMESPACE):
+                text = f"module tries to import module namespace: {namespace}"
+                self.say((f"{module.name}: {text}",))
+                raise LoadError(errno.EPERM)
+        if imported and self.release.import_ns_shown:
+            module.import_ns = page_of("\n".join(imported))
+
     def percpu_modalloc(self, module: Module) -> None:
         """Per-cpu memory for the module's own variables. LoadError: ENOMEM."""
         size, align = module.image.contents.percpu
         if not size:
             return
         with self.lock:
-            if align > PAGE_SIZE:
-                self.log.write(f"{module.name}: per-cpu alignment {align} > {PAGE_SIZE}")
+            if align > (page := self.config.page_size):
+                self.log.write(f"{module.name}: per-cpu alignment {align} > {page}")
             if self._percpu + size > _PERCPU_RESERVE:
                 self.log.write(f"{module.name}: Could not allocate {size} bytes percpu data")
                 raise LoadError(errno.ENOMEM)
@@ -236,9 +267,14 @@ class Kernel:
         which is still coming.
         """
         with self.lock:
+            kernels = self._symbols.kernels
+            if kernels and name in kernels:
+                return self._symbols.use_kernels(module, kernels[name])
             found = self._symbols.find(name)
             if found is not None:
                 return self._symbols.use(module, *found)
+            if kernels:
+                return errno.ENOENT
         # No loaded module exports it: is it some other module's, or the kernel image's own? That
         # may have to be read from a file, so not with the lock held.
         return errno.ENOENT if self.exporter(name) not in (None, module.name) else None
@@ -247,6 +283,11 @@ class Kernel:
         """A module that this one was built to need is not loaded."""
         with self.lock:
             return any(name not in self._modules for name in module.image.contents.depends)
+
+    def export_kernels(self, exports: Mapping[str, Export] | None) -> None:
+        """What the kernel itself exports is known; None: it is whatever no module exports."""
+        with self.lock:
+            self._symbols.kernels = exports
 
     # -- a module on its way ----------------------------------------------------------------------
 
@@ -280,11 +321,7 @@ class Kernel:
         layout = module.image.layout
         with self.lock:
             if result.returns > 0:
-                self.log.write(
-                    f"do_init_module: '{module.name}'->init suspiciously returned {result.returns},"
-                    " it should follow 0/-E convention"
-                )
-                self.log.write("do_init_module: loading module anyway...")
+                self._warn_of_positive(module.name, result.returns)
             holds = [self._modules[name] for name in result.holds if name in self._modules]
             module.holds = holds
             for held in holds:
@@ -298,6 +335,14 @@ class Kernel:
             self.counters.total_mod_size += layout.total
             self.counters.modcount += 1
 
+    def _warn_of_positive(self, name: str, returns: int) -> None:
+        told = f"init suspiciously returned {returns}, it should follow 0/-E convention"
+        if self.release.init_warning_short:
+            self.log.write(f"{name}: {told}")
+        else:
+            self.log.write(f"do_init_module: '{name}'->{told}")
+            self.log.write("do_init_module: loading module anyway...")
+
     def unlink(self, module: Module) -> None:
         """A load that failed after its module was listed: it was never there."""
         with self.lock:
@@ -308,7 +353,8 @@ class Kernel:
         layout = module.image.layout
         with self.lock:
             self._remove(module)
-            self._unloaded_tainted.add(module)
+            if self.config.unload_taint_tracking:
+                self._unloaded_tainted.add(module)
             self.memory.give(layout.core if module.init_freed else layout.total)
 
     def _remove(self, module: Module) -> None:
@@ -328,8 +374,10 @@ class Kernel:
         """The module, now Going (delete_module up to its exit routine).
 
         LoadError: EFAULT no name; ENOENT unknown; EAGAIN in use; EBUSY not live, or it has no exit
-        routine.
+        routine; ENOSYS the kernel removes no modules.
         """
+        if not self.config.module_unload:
+            raise LoadError(errno.ENOSYS)
         if name is None:
             raise LoadError(errno.EFAULT)
         if not 0 < len(os.fsencode(name)) < MODULE_NAME_LEN:
@@ -345,6 +393,8 @@ class Kernel:
                 raise LoadError(errno.EBUSY)
             if module.references and not force:
                 raise LoadError(errno.EAGAIN)
+            if force and (module.permanent or module.references):
+                self._taints.force_removal()
             module.state = GOING
             module.references -= 1  # MODULE_REF_BASE is gone
             return module
@@ -376,7 +426,13 @@ class Kernel:
 
     def _loaded(self) -> tuple[LoadedModule, ...]:
         modules = reversed(self._modules.values())
-        return tuple(module.as_loaded() for module in modules if module.state != UNFORMED)
+        return tuple(self._as_loaded(module) for module in modules if module.state != UNFORMED)
+
+    def _as_loaded(self, module: Module) -> LoadedModule:
+        loaded = module.as_loaded()
+        if self.config.module_unload:
+            return loaded
+        return replace(loaded, refcount=None, users=(), permanent=False)
 
     def names(self) -> tuple[str, ...]:
         """Names of the modules that are listed, newest first."""
@@ -387,7 +443,7 @@ class Kernel:
         """One module as a snapshot has it, None if it is not listed."""
         with self.lock:
             module = self._modules.get(name)
-            return None if module is None or module.state == UNFORMED else module.as_loaded()
+            return None if module is None or module.state == UNFORMED else self._as_loaded(module)
 
     def is_live(self, name: str) -> bool:
         """Is a module of that name live? Called with the lock held."""

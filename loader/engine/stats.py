@@ -80,14 +80,16 @@ class LoadedModule:
     """One module of the list, as /proc/modules and /sys/module show it.
 
     ``state``: live, coming or going. Sizes in bytes. ``users``: modules that use this one, newest
-    first. ``in_sysfs``: its folder in /sys/module is there. ``parameters``: (name, text, mode).
+    first. ``refcount`` None: the kernel counts no references (without CONFIG_MODULE_UNLOAD).
+    ``in_sysfs``: its folder in /sys/module is there. ``parameters``: (name, text, mode).
+    ``import_ns``: namespaces, a line each; None before 7.1.
     """
 
     name: str
     state: str
     core_size: int
     init_size: int
-    refcount: int
+    refcount: int | None
     users: tuple[str, ...]
     permanent: bool
     taints: str
@@ -95,6 +97,7 @@ class LoadedModule:
     parameters: tuple[tuple[str, str, int], ...]
     version: str | None = None
     srcversion: str | None = None
+    import_ns: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

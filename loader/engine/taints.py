@@ -21,8 +21,9 @@ _MARKED_PROPRIETARY = {"ndiswrapper": False, "driverloader": True, "lve": True}
 class Taints:
     """The kernel's taints (kernel/panic.c)."""
 
-    def __init__(self, log: KernelLog) -> None:
+    def __init__(self, log: KernelLog, module_sig: bool = True) -> None:
         self._log = log
+        self._module_sig = module_sig
         self._taints: set[str] = set()
         self._said_unsigned = False
         self._said_livepatch = False
@@ -32,8 +33,8 @@ class Taints:
         """What the module's licence, origin and signature say about the kernel from now on."""
         contents = module.image.contents
         proprietary_before = "P" in self._taints
-        for reason in module.image.forced:
-            self._add(module, "F", f"{reason}: kernel tainted.")
+        if module.image.forced:
+            module.taints.add("F")
         if contents.tag("intree") is None:
             self._add(module, "O", "loading out-of-tree module taints kernel.")
         if contents.tag("staging") is not None:
@@ -49,7 +50,7 @@ class Taints:
             self._add(module, "P", f"module license '{license_}' taints kernel.")
         if contents.tag("test") is not None:
             self._add(module, "N", "loading test module taints kernel.")
-        if not module.image.signed:
+        if self._module_sig and not module.image.signed:
             self._add_unsigned(module)
         self._add_marked(module)
         if not proprietary_before and "P" in self._taints:
@@ -61,7 +62,25 @@ class Taints:
             self._log.write(f"{module.name}: {line}")
         self._taints.add(letter)
         module.taints.add(letter)
-        if letter in "PF" and self._lock_debugging:
+        if letter == "P":
+            self._lock_debugging_is_off()
+
+    def force(self, name: str, reason: str, module: Module | None = None) -> None:
+        """try_to_force_load, where the kernel is built to: it goes on, tainted."""
+        if "F" not in self._taints:
+            self._log.write(f"{name}: {reason}: kernel tainted.")
+        self._taints.add("F")
+        if module is not None:
+            module.taints.add("F")
+        self._lock_debugging_is_off()
+
+    def force_removal(self) -> None:
+        """try_force_unload (TAINT_FORCED_RMMOD)."""
+        self._taints.add("R")
+        self._lock_debugging_is_off()
+
+    def _lock_debugging_is_off(self) -> None:
+        if self._lock_debugging:
             self._lock_debugging = False
             self._log.write("Disabling lock debugging due to kernel taint")
 

@@ -22,17 +22,21 @@ def learn_built_for(modules: Iterable[bytes]) -> BuiltFor:
     magics: Counter[str] = Counter()
     sizes: Counter[int] = Counter()
     crcs: Counter[int] = Counter()
+    machines: Counter[int] = Counter()
     for data in modules:
         elf = _elf(data)
         if elf is None:
             continue
+        machines[elf.machine] += 1
         sizes[elf.sh_size[elf.index_mod]] += 1
         if magic := elf.tag("vermagic"):
             magics[magic] += 1
         crc = (versions(elf) or {}).get("module_layout")
         if crc is not None:
             crcs[crc] += 1
-    return BuiltFor(_most_common(magics), _most_common(sizes), _most_common(crcs))
+    return BuiltFor(
+        _most_common(magics), _most_common(sizes), _most_common(crcs), _most_common(machines)
+    )
 
 
 def _elf(data: bytes) -> ElfModule | None:

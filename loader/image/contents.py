@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
+from loader.config import Config
+from loader.errors import Failure
 from loader.image.elf import ElfModule, Symbol
 from loader.image.elf_format import SHN_ABS, SHN_COMMON, SHN_LIVEPATCH, SHN_UNDEF, STB_WEAK
 from loader.image.parameters import Parameter, Place, read_parameters
+from loader.image.relocations import relocation_failure
 from loader.image.room import MOST, Room
 
 _VERSION = struct.Struct("<Q56s")  # struct modversion_info
 _CRC = struct.Struct("<I")
+_EXPORT = 12  # bytes: sizeof(struct kernel_symbol)
+_GPL_ONLY = 1  # KSYM_FLAG_GPL_ONLY
 
 # The tags that a load looks at; only import_ns is taken more than once.
 _TAGS = (
@@ -22,6 +27,7 @@ _TAGS = (
     "version",
 )
 _INIT, _EXIT = b"init_module\0", b"cleanup_module\0"
+_OBSOLETE = ("__ksymtab_gpl", "__kcrctab_gpl")
 _DESCRIBING = (b"__ksymtab_", b"__kstrtabns_", b"__crc_", b"__param_")
 _NEED = 200  # bytes: what Python takes for one Need besides its name
 
@@ -51,8 +57,11 @@ class Contents:
     """What the load needs beyond the layout: symbols, versions, parameters, licence.
 
     ``modinfo``: the values of those tags that a load looks at. ``versions``: CRC by symbol from
-    __versions, None if it holds none. ``percpu``: bytes and alignment of .data..percpu.
-    ``crcs_missing``: exports without __kcrctab.
+    __versions, None if it holds none; ``extended_versions``: those of __version_ext_crcs.
+    ``unversioned``: there is neither. ``percpu``: bytes and alignment of .data..percpu.
+    ``crcs_missing``, ``flags_missing``: exports without __kcrctab, __kflagstab. ``obsolete``:
+    sections of exports that this kernel does not look at. ``relocation_failure``: ends the load
+    when its relocations are applied.
     """
 
     modinfo: dict[str, list[str]] = field(default_factory=dict)
@@ -61,9 +70,14 @@ class Contents:
     needs: Iterable[Need] = ()
     exports: tuple[Export, ...] = ()
     versions: dict[str, int] | None = None
+    extended_versions: dict[str, int] | None = None
+    unversioned: bool = False
     parameters: dict[str, Parameter] = field(default_factory=dict)
     percpu: tuple[int, int] = (0, 0)
     crcs_missing: bool = False
+    flags_missing: bool = False
+    obsolete: tuple[str, ...] = ()
+    relocation_failure: Failure | None = None
 
     def tag(self, name: str) -> str | None:
         """The first value of a .modinfo tag, None if it is not there (get_modinfo)."""
@@ -81,12 +95,14 @@ class Contents:
 # -- contents -------------------------------------------------------------------------------------
 
 
-def read_contents(elf: ElfModule) -> Contents:
+def read_contents(elf: ElfModule, config: Config | None = None) -> Contents:
     """Symbols, versions and parameters of a module that passed every check.
 
-    All that is kept of a file takes about as much memory as the file, however often its names
-    overlap (see loader.image.room).
+    ``config``: of the kernel that loads it, None for the default. All that is kept of a file takes
+    about as much memory as the file, however often its names overlap (see loader.image.room).
     """
+    config = config or Config()
+    export_flags = config.export_flags
     found = _Symbols(elf)
     pcpu = elf.index_pcpu
     return Contents(
@@ -94,15 +110,26 @@ def read_contents(elf: ElfModule) -> Contents:
         has_init=found.has_init,
         has_exit=found.has_exit,
         needs=found.needs,
-        exports=tuple(_exports(elf, found.places)),
+        exports=tuple((_flagged_exports if export_flags else _exports)(elf, found.places)),
         versions=versions(elf),
+        extended_versions=extended_versions(elf),
+        unversioned=not elf.index_vers and not elf.index_vers_ext_crc,
         parameters=read_parameters(elf, found.places),
         percpu=(elf.sh_size[pcpu], elf.sh_addralign[pcpu]) if pcpu else (0, 0),
         crcs_missing=any(
-            elf.find(table) and not elf.find(crcs)
-            for table, crcs in (("__ksymtab", "__kcrctab"), ("__ksymtab_gpl", "__kcrctab_gpl"))
+            _has_exports(elf, "__ksymtab" + kind) and not elf.find("__kcrctab" + kind)
+            for kind in (("",) if export_flags else ("", "_gpl"))
         ),
+        flags_missing=export_flags
+        and _has_exports(elf, "__ksymtab")
+        and not elf.find("__kflagstab"),
+        obsolete=tuple(name for name in _OBSOLETE if export_flags and elf.find(name)),
+        relocation_failure=relocation_failure(elf, config.release.relocation_places_told),
     )
+
+
+def _has_exports(elf: ElfModule, table: str) -> bool:
+    return elf.sh_size[elf.find(table)] >= _EXPORT
 
 
 def _modinfo(elf: ElfModule) -> dict[str, list[str]]:
@@ -195,10 +222,26 @@ def _exports(elf: ElfModule, places: dict[str, Place]) -> Iterator[Export]:
             continue
         name = symbol.removeprefix("__ksymtab_")
         gpl = elf.name_starts_with(shndx, (b"__ksymtab_gpl", b"___ksymtab_gpl"))
-        namespace = _string_at(elf, places.get(f"__kstrtabns_{name}"))
-        if not room.take(len(namespace)):
-            namespace = ""
-        yield Export(name, gpl, namespace, _crc_at(elf, places.get(f"__crc_{name}")))
+        yield _export(elf, places, name, gpl, room)
+
+
+def _flagged_exports(elf: ElfModule, places: dict[str, Place]) -> Iterator[Export]:
+    """As 7.1 has them: those in __ksymtab, each with a byte of __kflagstab."""
+    room, table = Room(elf.size), elf.find("__ksymtab")
+    start, end = elf.extent(elf.find("__kflagstab"))
+    flags = elf.data[start:end]
+    for symbol, (shndx, value) in places.items():
+        if not symbol.startswith("__ksymtab_") or shndx != table:
+            continue
+        flag = flags[value // _EXPORT] if value // _EXPORT < len(flags) else 0
+        yield _export(elf, places, symbol.removeprefix("__ksymtab_"), bool(flag & _GPL_ONLY), room)
+
+
+def _export(elf: ElfModule, places: dict[str, Place], name: str, gpl: bool, room: Room) -> Export:
+    namespace = _string_at(elf, places.get(f"__kstrtabns_{name}"))
+    if not room.take(len(namespace)):
+        namespace = ""
+    return Export(name, gpl, namespace, _crc_at(elf, places.get(f"__crc_{name}")))
 
 
 def _string_at(elf: ElfModule, place: Place | None) -> str:
@@ -233,3 +276,17 @@ def versions(elf: ElfModule) -> dict[str, int] | None:
         text = name.partition(b"\0")[0].decode("utf-8", "surrogateescape")
         crcs.setdefault(text, crc)
     return crcs
+
+
+def extended_versions(elf: ElfModule) -> dict[str, int] | None:
+    """The same of __version_ext_crcs and __version_ext_names, which go before __versions (6.14)."""
+    crcs, names = elf.index_vers_ext_crc, elf.index_vers_ext_name
+    if not crcs or elf.is_blank(names):
+        return None
+    start, end = elf.extent(crcs)
+    end -= (end - start) % _CRC.size
+    texts = elf.data[slice(*elf.extent(names))].split(b"\0", (end - start) // _CRC.size)
+    found: dict[str, int] = {}
+    for (crc,), name in zip(_CRC.iter_unpack(elf.data[start:end]), texts, strict=False):
+        found.setdefault(name.decode("utf-8", "surrogateescape"), crc)
+    return found

@@ -92,6 +92,7 @@ class ElfModule:
         self.index_sym = self._symbol_table()
         self.index_str = self._symbol_strings()
         self.index_vers = self.find("__versions")
+        self.index_vers_ext_crc = self.index_vers_ext_name = 0
         self.index_pcpu = self.find(".data..percpu")
 
     # -- the header and its tables ----------------------------------------------------------------
@@ -298,6 +299,23 @@ class ElfModule:
         if self.sh_type[index] != SHT_STRTAB:
             raise ElfError(f"Invalid ELF symbol string table type: {self.sh_type[index]}")
         return index
+
+    def cache_extended_versions(self) -> None:
+        """elf_validity_cache_index_versions (6.14 and later): a name for each CRC."""
+        crcs, names = self.find("__version_ext_crcs"), self.find("__version_ext_names")
+        if bool(crcs) != bool(names):
+            raise ElfError("extended version crc+name presence does not match")
+        if crcs and self.sh_size[crcs] // 4 > self._strings_in(names):
+            raise ElfError("more extended version crcs than names")
+        self.index_vers_ext_crc, self.index_vers_ext_name = crcs, names
+
+    def _strings_in(self, index: int) -> int:
+        """How many strings end in a section that has content."""
+        return self.data.count(b"\0", *self.extent(index))
+
+    def ignore_versions(self) -> None:
+        """As if the module had none: MODULE_INIT_IGNORE_MODVERSIONS."""
+        self.index_vers = self.index_vers_ext_crc = self.index_vers_ext_name = 0
 
     def check_symbol_names(self) -> None:
         """elf_validity_cache_strtab (6.13 and later): every symbol's name inside the strings."""

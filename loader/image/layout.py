@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from itertools import compress, repeat
 from typing import NamedTuple
 
-from loader.config import EM_AARCH64, PAGE_SIZE
+from loader.config import EM_AARCH64, EM_X86_64, PAGE_SIZE, Config
+from loader.image import plts
 from loader.image.elf import ElfModule
 from loader.image.elf_format import (
-    RELA,
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_RO_AFTER_INIT,
@@ -25,9 +25,7 @@ from loader.release import Release
 
 _KALLSYMS_SIZE = 32  # bytes: sizeof(struct mod_kallsyms)
 _KALLSYMS_ALIGN = 8
-_PLT_ENTRY, _PLT_ALIGN = 12, 64  # bytes: sizeof(struct plt_entry), L1_CACHE_BYTES on arm64
 _LONG = 4096  # bytes, where no compiler's names get to
-_BRANCHES = frozenset((282, 283))  # R_AARCH64_JUMP26, R_AARCH64_CALL26
 
 # enum mod_mem_type
 TEXT, DATA, RODATA, RO_AFTER_INIT, INIT_TEXT, INIT_DATA, INIT_RODATA = range(7)
@@ -41,8 +39,6 @@ _CLASSES: tuple[tuple[int, int, int, int | None], ...] = (
     (SHF_WRITE | SHF_ALLOC, 0, DATA, INIT_DATA),
 )
 
-_NO_MEMORY: tuple[str, ...] = (".modinfo", "__versions")
-_NO_MEMORY_EXTENDED: tuple[str, ...] = ("__version_ext_crcs", "__version_ext_names")
 _RO_AFTER_INIT_SECTIONS: tuple[str, ...] = (".data..ro_after_init", "__jump_table")
 
 
@@ -87,24 +83,23 @@ def _align(size: int, alignment: int) -> int:
     return (size + mask) & ~mask & _UINT
 
 
-def page_align(size: int) -> int:
+def page_align(size: int, page: int = PAGE_SIZE) -> int:
     """``size`` bytes rounded up to whole pages."""
-    return (size + PAGE_SIZE - 1) // PAGE_SIZE * PAGE_SIZE
+    return (size + page - 1) // page * page
 
 
 def section_flags(elf: ElfModule, release: Release) -> list[int]:
     """sh_flags of each section as the loader has rewritten them before it lays them out."""
     flags = list(elf.sh_flags)
-    dropped = [elf.index_vers, elf.index_info, elf.index_pcpu]
-    if release.extended_modversions:
-        dropped += [elf.find(name) for name in _NO_MEMORY_EXTENDED]
-    for index in dropped:
+    dropped = (elf.index_vers, elf.index_vers_ext_crc, elf.index_vers_ext_name)
+    for index in (*dropped, elf.index_info, elf.index_pcpu):
         flags[index] &= ~SHF_ALLOC
     marked = list(_RO_AFTER_INIT_SECTIONS)
-    if release.static_call_sites_ro:
+    if release.static_call_sites_ro and elf.machine == EM_X86_64:
         marked.append(".static_call_sites")
-    for name in marked:
-        if index := elf.find(name):
+    for name in marked:  # by the same commit each one of that name, before only the first
+        found = elf.named(name) if release.static_call_sites_ro else [elf.find(name)]
+        for index in filter(None, found):
             flags[index] |= SHF_RO_AFTER_INIT
     return flags
 
@@ -134,18 +129,20 @@ _KINDS: dict[tuple[int, bool], int | None] = {
 }
 
 
-def layout(elf: ElfModule, release: Release, kallsyms_all: bool = True) -> Layout:
-    """The memory that ``elf`` takes. ``kallsyms_all``: CONFIG_KALLSYMS_ALL."""
-    flags = section_flags(elf, release)
+def layout(elf: ElfModule, config: Config) -> Layout:
+    """The memory that ``elf`` takes of a kernel of this ``config``."""
+    flags = section_flags(elf, config.release)
     alignments, lengths = elf.sh_addralign, elf.sh_size
+    init = (b".init",) if config.module_unload else (b".init", b".exit")
+    kallsyms_all = config.kallsyms_all
     if elf.machine == EM_AARCH64:
-        alignments, lengths = _frob_plts(elf, flags)
+        alignments, lengths = plts.frob(elf, flags, init)
     sizes = [0] * 7
     kept: set[int] = set()  # sections whose symbols survive init
     for index, flag in enumerate(flags):
         if not flag & SHF_ALLOC:
             continue
-        is_init = elf.name_starts_with(index, b".init")
+        is_init = elf.name_starts_with(index, init)
         kind = _KINDS[flag & _DECIDING, is_init]
         if kind is not None:
             sizes[kind] = _align(sizes[kind], alignments[index]) + lengths[index] & _UINT
@@ -153,8 +150,10 @@ def layout(elf: ElfModule, release: Release, kallsyms_all: bool = True) -> Layou
                 kept.add(index)
     if elf.index_pcpu and kallsyms_all:
         kept.add(elf.index_pcpu)
-    _layout_symtab(elf, sizes, kept)
-    return Layout._make([page_align(size & _UINT) & _UINT for size in sizes])
+    if config.kallsyms:
+        _layout_symtab(elf, sizes, kept)
+    page = config.page_size
+    return Layout._make([page_align(size & _UINT, page) & _UINT for size in sizes])
 
 
 def _layout_symtab(elf: ElfModule, sizes: list[int], kept: set[int]) -> None:
@@ -215,40 +214,3 @@ def _shared_ends(data: bytes, places: list[int]) -> Iterator[int]:
             found = data.find(0, place)
             end = found if found >= 0 else len(data)
         yield end
-
-
-# -- arm64: procedure linkage tables --------------------------------------------------------------
-
-
-def _frob_plts(elf: ElfModule, flags: list[int]) -> tuple[list[int], list[int]]:
-    """module_frob_arch_sections (arch/arm64/kernel/module-plts.c): room for far branches.
-
-    The new alignment and size of each section; ``flags`` is changed.
-    """
-    alignments, sizes = list(elf.sh_addralign), list(elf.sh_size)
-    entries = {".plt": 1, ".init.plt": 1}
-    shndx = elf.symbol_sections()
-    for target, tables in elf.relocations.items():
-        if target < elf.e_shnum and flags[target] & SHF_EXECINSTR:
-            plt = ".init.plt" if elf.name_starts_with(target, b".init") else ".plt"
-            entries[plt] += sum(_far_branches(table, target, shndx) for table in tables)
-    for name, count in entries.items():
-        for index in elf.named(name):
-            flags[index] = SHF_EXECINSTR | SHF_ALLOC
-            alignments[index], sizes[index] = _PLT_ALIGN, count * _PLT_ENTRY
-    return alignments, sizes
-
-
-def _far_branches(relocations: memoryview, target: int, shndx: memoryview) -> int:
-    """Branches out of section ``target``; those to one symbol without addend share an entry."""
-    shared: set[int] = set()
-    own = 0
-    for _, info, addend in RELA.iter_unpack(relocations):
-        symbol = info >> 32
-        if info & 0xFFFFFFFF not in _BRANCHES or symbol >= len(shndx) or shndx[symbol] == target:
-            continue
-        if addend:
-            own += 1
-        else:
-            shared.add(symbol)
-    return own + len(shared)

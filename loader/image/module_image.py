@@ -17,9 +17,9 @@ from loader.calls import (
 )
 from loader.config import Config
 from loader.errors import Failure
-from loader.image import signature
+from loader.image import plts, signature
 from loader.image.compression import DecompressError, decompress
-from loader.image.contents import Contents, read_contents, versions
+from loader.image.contents import Contents, extended_versions, read_contents, versions
 from loader.image.elf import ElfError, ElfModule
 from loader.image.elf_format import ELF_MAGIC, SHF_EXECINSTR, SHF_WRITE
 from loader.image.layout import Layout, layout
@@ -31,12 +31,14 @@ class ModuleImage:
     ``read_bytes``: length of the file. ``len``: bytes of module, without its signature; at an early
     failure what the kernel had counted by then. ``clen``: bytes of the compressed file if the
     kernel itself unpacked it, else 0. ``vmalloc_bytes``: unpacked bytes with the signature.
-    ``decompress_failure``, ``becoming_failure`` (signature, ELF, early_mod_check) and
-    ``layout_failure`` end the load at their step. ``log``: lines that are printed in any case.
-    ``forced``: reasons that taint with F, where the kernel is built to force.
+    ``decompress_failure``, ``review_failure`` (a security module sees what was unpacked),
+    ``becoming_failure`` (signature, ELF, early_mod_check) and ``layout_failure`` end the load at
+    their step. ``log``: lines that are printed in any case. ``forced``: reasons that taint with F,
+    where the kernel is built to force.
     """
 
     __slots__ = (
+        "_config",
         "_contents",
         "_elf",
         "becoming_failure",
@@ -49,6 +51,7 @@ class ModuleImage:
         "log",
         "name",
         "read_bytes",
+        "review_failure",
         "signed",
         "vmalloc_bytes",
     )
@@ -74,12 +77,14 @@ class ModuleImage:
         self.layout = layout
         self.signed = signed
         self.decompress_failure: Failure | None = None
+        self.review_failure: Failure | None = None
         self.becoming_failure: Failure | None = None
         self.layout_failure: Failure | None = None
         self.log: tuple[str, ...] = ()
         self.forced: tuple[str, ...] = ()
         self._contents = contents
         self._elf: ElfModule | None = None
+        self._config: Config | None = None  # of the kernel that will ask for the contents
 
     @property
     def contents(self) -> Contents:
@@ -87,7 +92,8 @@ class ModuleImage:
         elf = self._elf  # before _contents: another thread sets them the other way round
         contents = self._contents
         if contents is None:
-            contents = self._contents = Contents() if elf is None else read_contents(elf)
+            contents = Contents() if elf is None else read_contents(elf, self._config)
+            self._contents = contents
             self._elf = None  # the file's bytes are no longer needed
         return contents
 
@@ -116,66 +122,76 @@ def read_image(data: bytes, flags: int, config: Config) -> ModuleImage:
             image.decompress_failure = error.failure
             return image
     image.vmalloc_bytes = len(data)
-    verdict = signature.check(data, bool(flags & MANGLED), config.keyring, config.sig_enforce)
-    image.len, image.signed, image.log = verdict.length, verdict.signed, verdict.log
-    if verdict.failure:
-        image.becoming_failure = verdict.failure
+    if not data and image.clen and config.release.unpacked_file_reviewed and config.ima_appraise:
+        image.review_failure = Failure(errno.EACCES)  # ima_post_read_file: nothing to look at
         return image
+    image.len = len(data)
+    if config.module_sig:
+        verdict = signature.check(data, bool(flags & MANGLED), config.keyring, config.sig_enforce)
+        image.len, image.signed, image.log = verdict.length, verdict.signed, verdict.log
+        if verdict.failure:
+            image.becoming_failure = verdict.failure
+            return image
     try:
-        elf = ElfModule(data, config.machine, verdict.length)
-        elf.cache_indices(config.built_for.struct_module_size)
-        if config.release.symbol_names_checked:
-            elf.check_symbol_names()
-        if flags & MODULE_INIT_IGNORE_MODVERSIONS:
-            elf.index_vers = 0
-        _check_extendedversions(elf, config)
+        elf = _elf_validity_cache_copy(data, image.len, flags, config)
     except ElfError as error:
         image.becoming_failure = error.failure
         return image
     image.name = elf.module_name
     image.becoming_failure = _early_mod_failure(image, elf, flags, config)
     if image.becoming_failure is None:
-        image.layout_failure = _rwx_failure(elf)
-        image.layout = layout(elf, config.release, config.kallsyms_all)
-        image._elf = elf
+        image.layout, image.layout_failure = layout_and_allocate(elf, config)
+        image._elf, image._config = elf, config
     return image
+
+
+def _elf_validity_cache_copy(data: bytes, length: int, flags: int, config: Config) -> ElfModule:
+    """The module's tables. ElfError: the first check that fails, in the kernel's order."""
+    elf = ElfModule(data, config.machine, length)
+    elf.cache_indices(config.built_for.struct_module_size)
+    if flags & MODULE_INIT_IGNORE_MODVERSIONS:
+        elf.ignore_versions()
+    elif config.release.extended_modversions:
+        elf.cache_extended_versions()
+    if not config.smp:
+        elf.index_pcpu = 0
+    if config.release.symbol_names_checked:
+        elf.check_symbol_names()
+    return elf
 
 
 # -- early_mod_check, but for the duplicates ------------------------------------------------------
 
 
-def _check_extendedversions(elf: ElfModule, config: Config) -> None:
-    """6.14 and later: CRCs and names of long symbols come together or not at all."""
-    if config.release.extended_modversions:
-        crcs, names = elf.find("__version_ext_crcs"), elf.find("__version_ext_names")
-        if bool(crcs) != bool(names):
-            raise ElfError("extended modversions: only one of crcs and names")
-
-
 def _early_mod_failure(
     image: ModuleImage, elf: ElfModule, flags: int, config: Config
 ) -> Failure | None:
-    """Blacklist, version of struct module, vermagic (early_mod_check, check_modinfo)."""
+    """Blacklist, version of struct module, vermagic, livepatch (early_mod_check, check_modinfo)."""
     name = elf.log_name
     if name in config.blacklist:
         return Failure(errno.EPERM, (f"Module {name} is blacklisted",))
     magic = elf.tag("vermagic")
+    versioned = config.checks_versions(magic)
+    if versioned and (failure := _check_modstruct_version(image, elf, config)):
+        return failure
     wanted = config.built_for.vermagic
-    forced = []
-    if "modversions" in (wanted or magic or ""):
-        if not elf.index_vers:
-            forced.append("module_layout")
-        elif failure := _layout_version_failure(elf, config.built_for.module_layout_crc):
-            return failure
     if flags & MODULE_INIT_IGNORE_VERMAGIC or magic is None:
-        forced.append("bad vermagic")
-    elif wanted is not None and not _same_magic(magic, wanted, bool(elf.index_vers)):
+        if not _try_to_force_load(image, config, "bad vermagic"):
+            return Failure(errno.ENOEXEC)
+    elif wanted is not None and not _same_magic(magic, wanted, versioned and bool(elf.index_vers)):
         line = f"{name}: version magic '{magic}' should be '{wanted}'"
         return Failure(errno.ENOEXEC, (line,))
-    if forced and not config.force_load:
-        return Failure(errno.ENOEXEC)
-    image.forced = tuple(forced)
+    if not config.livepatch and elf.tag("livepatch") is not None:
+        text = "module is marked as livepatch module, but livepatch support is disabled"
+        return Failure(errno.ENOEXEC, (f"{elf.module_name}: {text}",))
     return None
+
+
+def _try_to_force_load(image: ModuleImage, config: Config, reason: str) -> bool:
+    """Whether the kernel is built to go on all the same; it is then tainted."""
+    if config.force_load:
+        image.forced = (*image.forced, reason)
+    return config.force_load
 
 
 def _same_magic(magic: str, wanted: str, has_crcs: bool) -> bool:
@@ -185,19 +201,35 @@ def _same_magic(magic: str, wanted: str, has_crcs: bool) -> bool:
     return magic == wanted
 
 
-def _layout_version_failure(elf: ElfModule, crc: int | None) -> Failure | None:
-    if crc is None:
-        return None
-    known = versions(elf)
-    if known is None:
-        return None
-    name = elf.log_name
+def _check_modstruct_version(image: ModuleImage, elf: ElfModule, config: Config) -> Failure | None:
+    """check_version of module_layout; where the kernel's is not known, only that there is one."""
+    crc, name = config.built_for.module_layout_crc, elf.log_name
+    known = extended_versions(elf)
+    if elf.index_vers_ext_crc:
+        if crc is None or known is None or known.get("module_layout", crc) == crc:
+            return None
+    elif not elf.index_vers:
+        forced = _try_to_force_load(image, config, "module_layout")
+        return None if forced else Failure(errno.ENOEXEC)
+    else:
+        known = versions(elf)
+        if crc is None or known is None or known.get("module_layout") == crc:
+            return None
     if "module_layout" not in known:
         return Failure(errno.ENOEXEC, (f"{name}: no symbol version for module_layout",))
-    if known["module_layout"] != crc:
-        line = f"{name}: disagrees about version of symbol module_layout"
-        return Failure(errno.ENOEXEC, (line,))
-    return None
+    line = f"{name}: disagrees about version of symbol module_layout"
+    return Failure(errno.ENOEXEC, (line,))
+
+
+# -- layout_and_allocate --------------------------------------------------------------------------
+
+
+def layout_and_allocate(elf: ElfModule, config: Config) -> tuple[Layout, Failure | None]:
+    """The memory that the module takes, or why it gets none."""
+    if problem := plts.missing(elf):
+        return Layout(), Failure(errno.ENOEXEC, (f"{elf.module_name}: {problem}",))
+    failure = _rwx_failure(elf) if config.strict_module_rwx else None
+    return layout(elf, config), failure
 
 
 def _rwx_failure(elf: ElfModule) -> Failure | None:

@@ -40,6 +40,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         bytes.fromhex("00008052 c0035fd6"),  # mov w0, #0; ret
         "aarch64",
         (),
-        (".plt", ".init.plt", ".text.ftrace_trampoline"),
+        (".plt", ".init.plt", ".text.ftrace_trampoline", ".init.text.ftrace_trampoline"),
     ),
 }

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 
+from loader.config import Config
 from loader.errors import UserError
 from loader.image.elf import ElfModule
 from loader.image.elf_format import (
@@ -50,7 +51,7 @@ def layout_of(spec: ModuleSpec, running: Release | None = None) -> Layout:
     """The memory that the kernel takes for it."""
     elf = ElfModule(build_module(spec), ARCHITECTURES[spec.machine].number)
     elf.cache_indices(spec.struct_module_size)
-    return layout(elf, running or release())
+    return layout(elf, Config(release=running or release()))
 
 
 class _Builder:

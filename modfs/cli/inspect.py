@@ -19,9 +19,15 @@ from loader.config import MACHINES, Config
 from loader.image.layout import Layout
 from loader.image.module_image import ModuleImage, read_image
 from loader.packings import NOT_PACKED, by_suffix, compress, named
-from loader.release import DEFAULT, parse_release
+from loader.release import DEFAULT, has_statistics, parse_release
 from loader.words import MODULE_FILE
-from modfs.cli.options import compress_option, kernel_option, without_option
+from modfs.cli.options import (
+    compress_option,
+    config_option,
+    configuration,
+    kernel_option,
+    without_option,
+)
 from modfs.cli.progress import Progress
 from modfs.cli.statuses import DONE, FAILED, complain
 from modfs.cli.table import aligned
@@ -84,8 +90,9 @@ def _more(row: Row, times: int) -> int | None:
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Show the first N only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@kernel_option(DEFAULT)
+@kernel_option(default_told=f"the configuration's, else {DEFAULT}.")
 @without_option()
+@config_option("Default: Debian's, as far as it is about sizes.")
 @compress_option("Take uncompressed modules as if they were compressed.")
 def command(
     paths: tuple[Path, ...],
@@ -93,8 +100,9 @@ def command(
     reverse: bool,
     limit: int | None,
     as_json: bool,
-    kernel: str,
+    kernel: str | None,
     without: tuple[str, ...],
+    config_file: Path | None,
     compression: str | None,
 ) -> int:
     """Show what modules take in memory, in bytes.
@@ -117,9 +125,15 @@ def command(
       modfs inspect --limit 10 /lib/modules/6.1.0-56-amd64
       modfs inspect --sort load_compressed --compress zst xfs.ko kvm.ko
     """
-    config = Config(release=parse_release(kernel, without))
+    kconfig = configuration(config_file)
+    if kernel is None and kconfig and has_statistics(kconfig.release):
+        kernel = kconfig.release
+    config = Config(release=parse_release(kernel or DEFAULT, without))
+    if kconfig:
+        config = kconfig.applied(config)
+    machines = (kconfig.machine,) if kconfig else (config.machine, *MACHINES.values())
     files = sorted(set(_module_files(paths)))
-    rows, refused = _inspect_all(files, config, compression)
+    rows, refused = _inspect_all(files, config, tuple(dict.fromkeys(machines)), compression)
     for message in refused:
         complain(message)
     _sort(rows, key, reverse)
@@ -128,7 +142,7 @@ def command(
 
 
 def _inspect_all(
-    files: Sequence[Path], config: Config, compression: str | None
+    files: Sequence[Path], config: Config, machines: tuple[int, ...], compression: str | None
 ) -> tuple[list[Row], list[str]]:
     """Of each file either its row or what is wrong with it."""
     rows: list[Row] = []
@@ -136,7 +150,7 @@ def _inspect_all(
     with Progress("Reading modules", len(files)) as progress:
         for number, path in enumerate(files, 1):
             try:
-                rows.append(_inspect(path, config, compression))
+                rows.append(_inspect(path, config, machines, compression))
             except OSError as error:
                 refused.append(f"{path}: {error.strerror}")
             progress.reached(number)
@@ -160,22 +174,23 @@ def _module_files(paths: Iterable[Path]) -> Iterator[Path]:
             yield from (Path(folder, name) for name in names if MODULE_FILE.fullmatch(name))
 
 
-def _inspect(path: Path, config: Config, compression: str | None) -> Row:
+def _inspect(path: Path, config: Config, machines: tuple[int, ...], compression: str | None) -> Row:
     """OSError: the file cannot be read, or it is the kernel's errno, with what it logs."""
     data = path.read_bytes()
     packed = by_suffix(path)
     compressed = len(data) if packed else None
-    image = _image(data, replace(config, compression=packed.name if packed else NOT_PACKED))
+    config = replace(config, compression=packed.name if packed else NOT_PACKED)
+    image = _image(data, config, machines)
     if not packed and compression:
         compressed = len(compress(data, named(compression)))
     return Row(image.name, str(path), len(data), image.len, compressed, image.layout)
 
 
-def _image(data: bytes, config: Config) -> ModuleImage:
-    """For this machine's kernel or, where that rejects it, another's."""
+def _image(data: bytes, config: Config, machines: tuple[int, ...]) -> ModuleImage:
+    """For the first of these machines whose kernel takes it."""
     flags = MODULE_INIT_COMPRESSED_FILE if config.compression != NOT_PACKED else 0
     failure = None
-    for machine in dict.fromkeys((config.machine, *MACHINES.values())):
+    for machine in machines:
         image = read_image(data, flags, replace(config, machine=machine))
         found = image.decompress_failure or image.becoming_failure or image.layout_failure
         if found is None:

@@ -57,7 +57,7 @@ def command(**values: Any) -> int:
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:
     """An option of the command that came with -o, as from /etc/fstab."""
-    key = "keys" if name == "key" else name.replace("-", "_")
+    key = {"key": "keys", "config": "config_file"}.get(name, name.replace("-", "_"))
     if key in ("keys", "without", "blacklist"):
         values[key] = (*values[key], *text.split(":"))
     else:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from loader import packings
-from modfs.cli.statuses import MISUSED, ending_with
+from loader.errors import UserError
+from modfs.cli.statuses import MISUSED, complain, ending_with
 
 if TYPE_CHECKING:
     from loader.config import Config
     from loader.engine.init_routines import InitRoutines
     from loader.engine.threads import LiveKernel
+    from loader.image.contents import Export
+    from loader.kconfig import Kconfig
     from loader.release import Release
     from loader.tree.tree import Tree
 
@@ -28,8 +31,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 class EngineOptions:
     """A kernel as the command line describes it. Paths are absolute."""
 
-    kernel: str = "6.12"
+    kernel: str | None = None
     without: tuple[str, ...] = ()
+    config_file: Path | None = None
+    symbols: Path | None = None
     compression: str | None = None
     modules: Path | None = None
     environment: Path | None = None
@@ -41,25 +46,51 @@ class EngineOptions:
         """The module tree: the one given, else the running kernel's if it exists."""
         from loader.tree.tree import Tree
 
+        root = self._root()
+        return None if root is None else Tree.open(root)
+
+    def _root(self) -> Path | None:
         root = self.modules or Path("/lib/modules", os.uname().release)
-        if self.modules is None and not root.is_dir():
-            return None
-        return Tree.open(root)
+        return root if self.modules or root.is_dir() else None
 
     def config(self, tree: Tree | None = None) -> Config:
         """The kernel's settings. UserError, OSError: an option that cannot be followed."""
-        from loader.config import BuiltFor, Config
+        from loader.config import HOST_MACHINE, BuiltFor, Config
         from loader.image.built_for import learn_built_for
+        from loader.kconfig import as_distributed
         from loader.keyring import Keyring
 
-        return Config(
+        built_for = learn_built_for(tree.sample()) if tree else BuiltFor()
+        config = Config(
             release=self.release(),
-            compression=self.compression or _compression_of(tree),
-            built_for=learn_built_for(tree.sample()) if tree else BuiltFor(),
+            compression=_compression_of(tree),
+            built_for=built_for,
             keyring=Keyring.load(*self.keys) if self.keys else None,
             sig_enforce=self.sig_enforce,
-            blacklist=frozenset(name for text in self.blacklist for name in text.split(",")),
+            blacklist=blacklisted(self.blacklist),
+            machine=built_for.machine or HOST_MACHINE,
         )
+        kconfig = self.kconfig()
+        if kconfig is None:
+            config = as_distributed(config)
+        else:
+            of = str(tree.root) if tree and built_for.machine else "this machine"
+            kconfig.check_machine(config.machine, of)
+            config = kconfig.applied(config)
+        return replace(config, compression=self.compression or config.compression)
+
+    def kconfig(self) -> Kconfig | None:
+        """The configuration that is given, or else the tree's own. UserError."""
+        from loader.kconfig import find_kconfig, read_kconfig
+
+        if self.config_file is not None:
+            return read_kconfig(self.config_file)
+        root = self._root()
+        path = find_kconfig(root.resolve()) if root else None
+        try:
+            return read_kconfig(path) if path else None
+        except (UserError, OSError):  # nobody has said that it is one
+            return None
 
     def init_routines(self) -> InitRoutines:
         """How init routines behave."""
@@ -77,26 +108,45 @@ class EngineOptions:
 
         with ending_with(MISUSED):
             tree = self.tree()
-            return LiveKernel(self.config(tree), tree=tree, init_routines=self.init_routines())
+            config, exports = self.config(tree), self.kernel_exports()
+            layout = (exports or {}).get("module_layout")
+            if layout and layout.crc:
+                built_for = replace(config.built_for, module_layout_crc=layout.crc)
+                config = replace(config, built_for=built_for)
+            live = LiveKernel(config, tree=tree, init_routines=self.init_routines())
+            live.kernel.export_kernels(exports)
+            return live
+
+    def kernel_exports(self) -> dict[str, Export] | None:
+        """What --symbols says the kernel image exports; None without. UserError."""
+        from loader.image.symvers import read_kernel_exports
+
+        return read_kernel_exports(self.symbols) if self.symbols else None
 
     def check(self) -> None:
         """What can be said before there is an engine. UserError."""
         with ending_with(MISUSED):
             self.release()
+            self.kernel_exports()
+            for line in kconfig.unfollowed() if (kconfig := self.kconfig()) else ():
+                complain(line)
             if self.environment is not None:  # else it would take the engine to say nothing
                 self.init_routines()
 
     def release(self) -> Release:
-        """Which kernel it is. UserError."""
-        from loader.release import parse_release
+        """Which kernel it is: the one named, else the configuration's, else 6.12. UserError."""
+        from loader.release import DEFAULT, has_statistics, parse_release
 
-        return parse_release(self.kernel, self.without)
+        kernel = self.kernel
+        if kernel is None and (kconfig := self.kconfig()) and has_statistics(kconfig.release):
+            kernel = kconfig.release
+        return parse_release(kernel or DEFAULT, self.without)
 
     @classmethod
     def pop(cls, values: dict[str, Any]) -> EngineOptions:
         """Take the values of these options out of a command's."""
         taken = {name: values.pop(name) for name in cls.__dataclass_fields__}
-        for name in ("modules", "environment"):
+        for name in ("modules", "environment", "config_file", "symbols"):
             if taken[name] is not None:
                 taken[name] = Path(taken[name]).absolute()
         taken["keys"] = tuple(Path(key).absolute() for key in taken["keys"])
@@ -108,6 +158,22 @@ def _compression_of(tree: Tree | None) -> str:
     path = tree.path(next(iter(tree.names()), "")) if tree else None
     packing = packings.by_suffix(path) if path else None
     return (packing or packings.ZSTD).name
+
+
+def configuration(path: Path | None) -> Kconfig | None:
+    """The one that --config names; what of it is not followed is told. UserError."""
+    from loader.kconfig import read_kconfig
+
+    with ending_with(MISUSED):
+        kconfig = read_kconfig(path) if path else None
+    for line in kconfig.unfollowed() if kconfig else ():
+        complain(line)
+    return kconfig
+
+
+def blacklisted(texts: Iterable[str]) -> frozenset[str]:
+    """The names in --blacklist NAME[,NAME...]."""
+    return frozenset(name for text in texts for name in text.split(","))
 
 
 # -- options, each described once -----------------------------------------------------------------
@@ -150,14 +216,15 @@ def _mounts(context: click.Context, parameter: click.Parameter, begun: str) -> l
     return [place for place in places() if place.startswith(begun)]
 
 
-def kernel_option(default: str | None = None) -> Callable[[F], F]:
+def kernel_option(default: str | None = None, default_told: str = "") -> Callable[[F], F]:
     """--kernel. ``default`` None: the file that the verb is given says which."""
+    text = f"{_KERNEL} Default: {default_told}" if default_told else _KERNEL
     return click.option(
         "--kernel",
         metavar="RELEASE",
         default=default,
         show_default=True,
-        help=_KERNEL,
+        help=text,
         shell_complete=_releases,
     )
 
@@ -205,16 +272,36 @@ def environment_option() -> Callable[[F], F]:
     return click.option("--environment", type=FILE, metavar="FILE", help=text)
 
 
+def config_option(text: str) -> Callable[[F], F]:
+    """--config: the kernel's configuration."""
+    text = f"The kernel's configuration: /boot/config-RELEASE, /proc/config.gz. {text}"
+    return click.option("--config", "config_file", type=FILE, metavar="FILE", help=text)
+
+
+def blacklist_option() -> Callable[[F], F]:
+    """--blacklist: the boot option module_blacklist."""
+    text = "Refuse these modules: EPERM."
+    return click.option("--blacklist", multiple=True, metavar="NAME[,NAME...]", help=text)
+
+
 def keys_option(text: str) -> Callable[[F], F]:
     """--key: certificates."""
     return click.option("--key", "keys", multiple=True, type=FILE, metavar="CERT", help=text)
 
 
 _ENGINE: dict[str, Callable[[Any], Any]] = {
-    "kernel": kernel_option("6.12"),
+    "kernel": kernel_option(default_told="the configuration's, else 6.12."),
     "without": without_option(),
+    "config": config_option("Default: the tree's own, if it is there."),
+    "symbols": click.option(
+        "--symbols",
+        type=FILE,
+        metavar="FILE",
+        help="What the kernel exports: Module.symvers, System.map, kallsyms. Default: whatever no"
+        " module of the tree does.",
+    ),
     "compression": compression_option(
-        "What this kernel unpacks itself. Default: the tree's, else zstd."
+        "What this kernel unpacks itself. Default: the configuration's, the tree's, else zstd."
     ),
     "modules": modules_option(
         "A /lib/modules/RELEASE tree. Default: the running kernel's, if it is there."
@@ -224,12 +311,7 @@ _ENGINE: dict[str, Callable[[Any], Any]] = {
     "sig-enforce": click.option(
         "--sig-enforce", is_flag=True, help="Refuse modules without a good signature."
     ),
-    "blacklist": click.option(
-        "--blacklist",
-        multiple=True,
-        metavar="NAME[,NAME...]",
-        help="Refuse these modules: EPERM.",
-    ),
+    "blacklist": blacklist_option(),
 }
 
 NAMES = frozenset(_ENGINE)

@@ -15,7 +15,10 @@ from loader.engine.init_routines_file import read_init_routines
 from loader.keyring import Keyring
 from loader.release import choose_release
 from modfs.cli.options import (
-    FILE,
+    blacklist_option,
+    blacklisted,
+    config_option,
+    configuration,
     environment_option,
     kernel_option,
     keys_option,
@@ -24,18 +27,22 @@ from modfs.cli.options import (
 )
 from modfs.cli.statuses import DONE, FAILED, MISUSED, ending_with
 from modfs.verify.compare import Report, settings, verify
-from modfs.verify.corpus import corpus
+from modfs.verify.corpus import Corpus, corpus
+from modfs.verify.folder import Recordings, read_folder
+from modfs.verify.sizes import SizesReport, compare_sizes
 from modfs.verify.transcript import Transcript
 
 if TYPE_CHECKING:
     from loader.engine.threads import LiveKernel
+    from loader.release import Release
     from modfs.verify.answerers import Mounted
 
     Mounting = Callable[[LiveKernel], AbstractContextManager[Mounted]]
 
 _EXAMPLE = """
 \b
-Example:
+Examples:
+  modfs verify tests/oracle/data/linux-7.3
   modfs verify --files files.tar.zst --modules modules.tar.zst \\
       --environment environment.json --key signing_key.x509 *.jsonl
 """
@@ -44,68 +51,104 @@ _INPUT = click.Path(exists=True, path_type=Path)
 
 
 @click.command(epilog=_EXAMPLE)
-@click.argument("transcripts", nargs=-1, required=True, type=FILE, metavar="TRANSCRIPT...")
+@click.argument("paths", nargs=-1, required=True, type=_INPUT, metavar="TRANSCRIPT-OR-FOLDER...")
 @click.option("--files", type=_INPUT, metavar="DIR-OR-ARCHIVE", help="What files/X names.")
 @modules_option("What modules/X names.", _INPUT, "DIR-OR-ARCHIVE")
 @environment_option()
 @keys_option("The kernel's signing key, X.509.")
 @kernel_option()
 @without_option()
+@config_option("Of the recorded kernel, as far as the headers do not say.")
+@blacklist_option()
 @click.option("--through-mount", is_flag=True, help="Ask a real mount instead of the engine.")
 def command(
-    transcripts: tuple[Path, ...],
+    paths: tuple[Path, ...],
     files: Path | None,
     modules: Path | None,
     environment: Path | None,
     keys: tuple[Path, ...],
     kernel: str | None,
     without: tuple[str, ...],
+    config_file: Path | None,
+    blacklist: tuple[str, ...],
     through_mount: bool,
 ) -> int:
     """Replay recordings of booted kernels and report every step that differs.
 
-    Release, features and compression are those of each transcript's header. The exit status is 0
-    if all steps agree, 1 if any differs, 2 if the replay cannot be done.
+    A FOLDER holds transcripts/ and what they need under the names of tests/oracle/data; its
+    modules.tsv, the memory that modules took, is compared as well. Release, features, compression,
+    architecture and what of the kernel's configuration a transcript needs are those of its header.
+    The exit status is 0 if all agree, 1 if any differs, 2 if the replay cannot be done.
     """
-    replay = Replay(keys, environment, kernel, without, _mounting(through_mount))
-    reports = []
-    for report in _reports(replay, transcripts, files, modules):
-        _print(report)
-        reports.append(report)
+    given = Recordings((), files, modules, environment, keys, config_file)
+    base = Config(blacklist=blacklisted(blacklist))
+    replay = Replay(base, kernel, without, _mounting(through_mount))
+    reports: list[Report] = []
+    failed = False
+    with ending_with(MISUSED):
+        for recordings in _groups(paths, given):
+            for report in replay.reports(recordings):
+                _print(report)
+                failed |= bool(report.differences)
+                if isinstance(report, Report):
+                    reports.append(report)
     if len(reports) > 1:
         agreed, steps = sum(r.agreed for r in reports), sum(r.steps for r in reports)
         whole = sum(r.agreed == r.steps for r in reports)
         print(f"{whole} of {len(reports)} transcripts, {agreed} of {steps} steps agree")
-    return FAILED if any(report.differences for report in reports) else DONE
+    return FAILED if failed else DONE
+
+
+def _groups(paths: Iterable[Path], given: Recordings) -> Iterator[Recordings]:
+    """What belongs together: each folder, with what was ``given`` instead; and all transcripts."""
+    transcripts = tuple(path for path in paths if not path.is_dir())
+    if transcripts:
+        yield replace(given, transcripts=transcripts)
+    for folder in (path for path in paths if path.is_dir()):
+        found = read_folder(folder)
+        yield replace(
+            found,
+            files=given.files or found.files,
+            modules=given.modules or found.modules,
+            environment=given.environment or found.environment,
+            keys=given.keys or found.keys,
+            config=given.config or found.config,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """How transcripts are to be replayed."""
+    """How recordings are to be replayed."""
 
-    keys: tuple[Path, ...]
-    environment: Path | None
+    base: Config
     kernel: str | None
     without: tuple[str, ...]
     mounting: Mounting | None
 
-    def config(self, transcript: Transcript, keyring: Keyring | None) -> Config:
-        """The kernel of one transcript, or what was asked for instead. UserError."""
-        chosen = choose_release(self.kernel, self.without, transcript.release, transcript.without)
-        return replace(settings(transcript, Config(keyring=keyring)), release=chosen)
+    def reports(self, recordings: Recordings) -> Iterator[Report | SizesReport]:
+        """One transcript after the other, then the sizes. UserError, OSError."""
+        keyring = Keyring.load(*recordings.keys) if recordings.keys else None
+        base = replace(self.base, keyring=keyring)
+        init = read_init_routines(recordings.environment) if recordings.environment else None
+        kconfig = configuration(recordings.config)
+        config = None
+        with corpus(recordings.files, recordings.modules) as found:
+            for path in recordings.transcripts:
+                transcript = Transcript.load(path)
+                config = settings(transcript, base, found.built_for, kconfig)
+                config = replace(config, release=self._release(transcript))
+                yield verify(transcript, found, config, init, self.mounting)
+            if recordings.sizes:
+                yield self._sizes(recordings.sizes, found, config or base)
 
+    def _release(self, transcript: Transcript) -> Release:
+        described, lacking = transcript.release, transcript.without
+        return choose_release(self.kernel, self.without, described, lacking)
 
-def _reports(
-    replay: Replay, transcripts: Iterable[Path], files: Path | None, modules: Path | None
-) -> Iterator[Report]:
-    """One replay after the other. UserError: it cannot be done."""
-    with ending_with(MISUSED), corpus(files, modules) as found:
-        keyring = Keyring.load(*replay.keys) if replay.keys else None
-        init = read_init_routines(replay.environment) if replay.environment else None
-        for path in transcripts:
-            transcript = Transcript.load(path)
-            config = replay.config(transcript, keyring)
-            yield verify(transcript, found, config, init, replay.mounting)
+    def _sizes(self, table: Path, found: Corpus, config: Config) -> SizesReport:
+        """By the kernel of the last transcript; their signatures and versions play no part."""
+        machine = found.built_for.machine or config.machine
+        return compare_sizes(table, found, replace(config, keyring=None, machine=machine))
 
 
 def _mounting(wanted: bool) -> Mounting | None:
@@ -116,13 +159,23 @@ def _mounting(wanted: bool) -> Mounting | None:
     return through_mount
 
 
-def _print(report: Report) -> None:
-    for difference in report.differences:
-        print(f"{report.transcript.path}: {difference}")
+def _print(report: Report | SizesReport) -> None:
+    if isinstance(report, SizesReport):
+        _tell(report.path, report.differences, f"{report.agreed} of {report.modules} modules")
+        if report.missing:
+            print(f"{report.path}: {report.missing} more, whose files are not there")
+        return
     notes = (
         (report.by_sums, "compared by sums, as timing divides Becoming and Load"),
         (report.need_key, "not compared: a signature needs --key"),
         (report.past_the_mount, "answered by the engine behind the mount"),
     )
     told = "".join(f"; {count} {note}" for count, note in notes if count)
-    print(f"{report.transcript.path}: {report.agreed} of {report.steps} steps agree{told}")
+    path, result = report.transcript.path, f"{report.agreed} of {report.steps} steps"
+    _tell(path, report.differences, result, told)
+
+
+def _tell(path: Path, differences: Iterable[str], result: str, more: str = "") -> None:
+    for difference in differences:
+        print(f"{path}: {difference}")
+    print(f"{path}: {result} agree{more}")

@@ -19,6 +19,7 @@ from loader.config import MACHINES, BuiltFor, Config
 from loader.engine.init_routines import InitRoutines
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
+from loader.kconfig import Kconfig, as_distributed
 from loader.release import release
 from modfs.verify.answerers import Answerer, AssumedKeyring, Direct
 from modfs.verify.corpus import Corpus
@@ -66,9 +67,13 @@ def compare_steps(
 
 
 def _timing_decides(step: CallStep, live: LiveKernel) -> bool:
-    """Simultaneous calls divide between Becoming and Load by chance, where both can happen."""
+    """Simultaneous calls divide between Becoming and Load by chance, where both can happen.
+
+    Those for one inode share one load since 6.5; copies of a file never do.
+    """
     release = live.config.release
-    return step.threads > 1 and release.early_check and not release.idempotent
+    apart = len(set(step.files)) > 1 or step.op != "finit_module" or not release.idempotent
+    return step.threads > 1 and release.early_check and apart
 
 
 def _compare_call(
@@ -186,6 +191,7 @@ def verify(
     """Replay one transcript on a fresh engine of this ``config``, built as its modules say."""
     if config.built_for == BuiltFor():
         config = replace(config, built_for=corpus.built_for)
+        config = replace(config, ima_appraise=as_distributed(config).ima_appraise)
     if config.keyring is None:
         config = replace(config, keyring=AssumedKeyring())
     live = LiveKernel(config, tree=corpus.tree, init_routines=init_routines)
@@ -197,14 +203,33 @@ def verify(
         return compare_steps(transcript, kernel, engine, corpus)
 
 
-def settings(transcript: Transcript, config: Config) -> Config:
-    """``config`` as the header has it: release, features, compression, machine, configuration."""
+def settings(
+    transcript: Transcript,
+    config: Config,
+    built_for: BuiltFor | None = None,
+    kconfig: Kconfig | None = None,
+) -> Config:
+    """``config`` as the recording has it: release, features, architecture, configuration.
+
+    What the header says goes before ``kconfig``; without either what ``built_for``, the modules,
+    tells of a distribution's kernels. UserError: ``kconfig`` is of another architecture.
+    """
+    config = replace(config, built_for=built_for or config.built_for)
+    machine = MACHINES.get(transcript.machine, config.built_for.machine)
+    if kconfig is None:
+        config = as_distributed(config)
+    else:
+        kconfig.check_machine(machine, str(transcript.path))
+        config = kconfig.applied(config)
+    said = {name: getattr(transcript, name) for name in _HEADER}
     return replace(
         config,
         release=release(transcript.release, transcript.without),
         compression=transcript.compression or config.compression,
-        machine=MACHINES.get(transcript.machine, config.machine),
-        force_load=transcript.force_load,
-        force_unload=transcript.force_unload,
-        blacklist=frozenset(transcript.blacklist),
+        machine=machine or config.machine,
+        blacklist=frozenset(transcript.blacklist) or config.blacklist,
+        **{name: value for name, value in said.items() if value is not None},
     )
+
+
+_HEADER = ("force_load", "force_unload", "modversions")

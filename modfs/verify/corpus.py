@@ -41,12 +41,17 @@ class Corpus:
         if name.startswith("/"):
             is_root = name == _RECORDED_ROOT or not Path(name).exists()
             return self.root if is_root else Path(name)
+        path = self.find(name)
+        if path is None:
+            raise UserError(f"no file {name}: give it with --files or --modules")
+        return path
+
+    def find(self, name: str) -> Path | None:
+        """Where ``files/X`` or ``modules/X`` is; None: nowhere."""
         path = self.root / name
         if not path.exists() and self.tree and name.startswith("modules/"):
             path = self.tree.path(module_name(name)) or path  # a tree has folders
-        if not path.exists():
-            raise UserError(f"no file {name}: give it with --files or --modules")
-        return path
+        return path if path.exists() else None
 
     def exporter(self, symbol: str) -> str | None:
         """The module that exports ``symbol``: by the tree, or by the files themselves."""
@@ -112,7 +117,8 @@ def _exporters(paths: Iterable[Path]) -> dict[str, str]:
     """Symbol -> module, from the files themselves: no index lists those made for a test."""
     found: dict[str, str] = {}
     for path in paths:
-        image = read_image(path.read_bytes(), 0, Config())
+        data = path.read_bytes()
+        image = read_image(data, 0, Config(machine=int.from_bytes(data[18:20], "little")))
         if not image.becoming_failure:
             found.update({export.name: image.name for export in image.contents.exports})
     return found

@@ -108,7 +108,8 @@ Step = CallStep | Cat
 class Transcript:
     """One recording: the kernel's settings, and its steps in order from a fresh boot.
 
-    ``machine``: as uname -m has it, empty where the recording does not say.
+    ``machine``: as uname -m has it, empty where the recording does not say. None: it does not say
+    whether the kernel was configured so.
     """
 
     path: Path
@@ -117,9 +118,10 @@ class Transcript:
     compression: str
     steps: tuple[Step, ...]
     machine: str = ""
-    force_load: bool = False
-    force_unload: bool = False
+    force_load: bool | None = None
+    force_unload: bool | None = None
     blacklist: tuple[str, ...] = ()
+    modversions: bool | None = None
 
     @classmethod
     def load(cls, path: Path) -> Transcript:
@@ -139,6 +141,7 @@ class Transcript:
             header.force_load,
             header.force_unload,
             header.blacklist,
+            header.modversions,
         )
 
 
@@ -189,9 +192,11 @@ class HeaderTable(Table, forbid_unknown_fields=False):
     without: Annotated[tuple[Feature, ...], about("Features that were taken away.")] = ()
     compression: Annotated[Compression | None, about("What it unpacks itself.")] = None
     machine: Annotated[Literal["x86_64", "aarch64"] | None, about("As uname -m has it.")] = None
-    force_load: Annotated[bool, about("CONFIG_MODULE_FORCE_LOAD.")] = False
-    force_unload: Annotated[bool, about("CONFIG_MODULE_FORCE_UNLOAD.")] = False
+    force_load: Annotated[bool | None, about("CONFIG_MODULE_FORCE_LOAD.")] = None
+    force_unload: Annotated[bool | None, about("CONFIG_MODULE_FORCE_UNLOAD.")] = None
+    modversions: Annotated[bool | None, about("CONFIG_MODVERSIONS.")] = None
     blacklist: Annotated[tuple[ModuleName, ...], about("The boot option module_blacklist.")] = ()
+    format: Annotated[Literal[1], about("The version of this format.")] = 1
     kernel: Annotated[str, about("For people.")] = ""
     steps: Annotated[Count, about("For people: how many steps there are.")] = 0
 

@@ -160,6 +160,7 @@ def relocations(n: int) -> bytes:
         Part(b".text", bytes(4 * n), flags=SHF_ALLOC | SHF_EXECINSTR),
         first,
         *(first._replace(data=b"", same_as=FIRST + 1) for _ in range(n // 8)),
+        *(Part(name, b"\0") for name in (b".plt", b".init.plt")),
         symbols=bytes(24 * n),
         machine=ARM64,
     )

@@ -119,7 +119,7 @@ def test_names_that_overlap_are_counted_one_by_one() -> None:
     this_module = 24 + 1024
     symbols = -(-this_module // 8) * 8 + (n + 1) * 24 + names + n + 1
     assert names > 2**32
-    assert layout(elf, release("6.12")).data == -(-(symbols % 2**32) // 4096) * 4096
+    assert layout(elf, Config(release=release("6.12"))).data == -(-(symbols % 2**32) // 4096) * 4096
 
 
 def test_every_need_is_told_though_they_are_many() -> None:

@@ -196,7 +196,7 @@ def test_layout_does_not_depend_on_names_it_does_not_know(spec: ModuleSpec, name
 def _layout(data: bytes) -> Layout:
     elf = ElfModule(data, int.from_bytes(data[18:20], "little"))
     elf.cache_indices(None)
-    return layout(elf, release())
+    return layout(elf, Config())
 
 
 def _renamed(data: bytes, old: bytes, new: bytes) -> bytes:

@@ -49,11 +49,7 @@ def test_on_debian_13(tmp_path: Path) -> None:
     run("mmdebstrap", "--quiet", "--variant=apt", include, "trixie", root, _MIRROR)
     source = root / "build/modfs"
     source.mkdir(parents=True)
-    run(
-        "sh",
-        "-c",
-        f"git -C {PROJECT} ls-files -z | tar -C {PROJECT} --null -cT - | tar -xC {source}",
-    )
+    copy_project(source)
     run("unshare", "--mount", "sh", "-c", _inside(root, BUILD))
     used = run("unshare", "--mount", "sh", "-c", _inside(root, USE)).stdout
     assert "Python 3.13" in used

@@ -6,11 +6,13 @@ import errno
 
 import pytest
 
+from loader.config import Config
 from loader.engine.log import KernelLog
 from loader.engine.module import COMING, GOING, Module
-from loader.engine.symbols import Symbols
+from loader.engine.symbols import Symbols, is_for
 from loader.errors import LoadError
 from loader.image.contents import Export
+from loader.release import release
 from tests.loader.engine.images import CLEAN, module
 
 
@@ -119,3 +121,50 @@ def test_namespaces(imported: list[str], answer: int | None) -> None:
     owner, log = exporter(), KernelLog()
     assert used(user, owner, Export("a", namespace="NS"), log) == answer
     assert ("namespace NS" in log.text()) == (answer is not None)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name", "good"),
+    [
+        ("module:user", "user", True),
+        ("module:other,user", "user", True),
+        ("module:us*", "user", True),
+        ("module:a-user", "a_user", True),
+        ("module:*", "user", True),
+        ("module:users", "user", False),
+        ("module:use", "user", False),
+        ("module:", "user", False),
+        ("user", "user", False),
+    ],
+)
+def test_namespaces_for_modules_by_name(namespace: str, name: str, good: bool) -> None:
+    """verify_module_namespace: only the end of a pattern may be anything."""
+    assert is_for(namespace, name) == good
+
+
+@pytest.mark.parametrize(("running", "answer"), [("6.15", errno.EINVAL), ("6.16", None)])
+def test_such_namespaces_came_with_6_16(running: str, answer: int | None) -> None:
+    symbols = Symbols(KernelLog(), Config(release=release(running)))
+    export = Export("a", namespace="module:us*")
+    assert symbols.use(module("user"), exporter(), export) == answer
+
+
+def test_extended_versions_go_before_the_others() -> None:
+    log = KernelLog()
+    user = module("user", versions={"a": 1, "b": 1}, extended_versions={"a": 2})
+    symbols = Symbols(log)
+    assert symbols.use(user, exporter(), Export("a", crc=2)) is None
+    assert symbols.use(user, exporter(), Export("a", crc=1)) == errno.EINVAL
+    assert symbols.use(user, exporter(), Export("b", crc=1)) is None  # it is only told, once
+    assert symbols.use(user, exporter(), Export("c", crc=1)) is None
+    told = [line for line in log.lines() if "extended" in line]
+    assert told == ["user: no extended symbol version for b"]
+
+
+@pytest.mark.parametrize(("force", "answer"), [(False, errno.EINVAL), (True, None)])
+def test_no_versions_at_all(force: bool, answer: int | None) -> None:
+    user, log = module("user", unversioned=True), KernelLog()
+    symbols = Symbols(log, Config(force_load=force, modversions=True))
+    assert symbols.use(user, exporter(), Export("a", crc=1)) == answer
+    assert user.taints == ({"F"} if force else set())
+    assert ("user: a: kernel tainted." in log.lines()) == force

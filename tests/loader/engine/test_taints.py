@@ -74,7 +74,10 @@ def test_unsigned_and_forced() -> None:
     made, log = module(), KernelLog()
     made.image.signed = False
     made.image.forced = ("bad vermagic",)
-    assert tainted(made, log) == "FE"
+    taints = Taints(log)
+    taints.force(made.name, "bad vermagic")
+    taints.augment(made)
+    assert taint_letters(made.taints) == "FE"
     disabling = "Disabling lock debugging due to kernel taint"
     assert log.lines() == ("m: bad vermagic: kernel tainted.", disabling, UNSIGNED)
 

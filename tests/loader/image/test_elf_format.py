@@ -14,7 +14,11 @@ from loader.image import elf_format
 from tests.headers import numbers
 
 # Linux's own, which pyelftools does not have: include/linux/elf.h, include/uapi/linux/elf.h.
-LINUX = {"SHF_RO_AFTER_INIT": 0x00200000, "SHN_LIVEPATCH": 0xFF20}
+LINUX = {
+    "SHF_RO_AFTER_INIT": 0x00200000,
+    "SHF_RELA_LIVEPATCH": 0x00100000,
+    "SHN_LIVEPATCH": 0xFF20,
+}
 
 TABLES: dict[str, Any] = {
     "ET_": enums.ENUM_E_TYPE,

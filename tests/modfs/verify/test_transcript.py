@@ -140,3 +140,10 @@ def test_there_must_be_something(tmp_path: Path) -> None:
         load(tmp_path, {"without": []})
     with pytest.raises(FileNotFoundError):
         Transcript.load(tmp_path / "absent")
+
+
+def test_another_version_of_the_format_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"release": "7.3", "format": 2}\n{"cat": "stats", "text": ""}\n')
+    with pytest.raises(UserError, match="line 1: format: one of 1 is needed, not 2"):
+        Transcript.load(path)
