@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packages.conftest import run
+from tests.packages.conftest import copy_project, run
 
 _BUILD = (
     *("debhelper", "dh-python", "dpkg-dev", "pybuild-plugin-pyproject", "python3-all"),
