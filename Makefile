@@ -1,5 +1,6 @@
 # make demo    a mounted modfs at work: several shells race requests, cat stats before and after
 # make test    all checks and tests
+# make test-packages   the wheel and the Debian package: built, installed, used (needs the network)
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
 # make bench   the measurements (ONLY=name for one of them)
@@ -12,7 +13,7 @@ export PYTHON
 ARGS =
 MINUTES = 10
 
-.PHONY: help demo test lint fuzz soak bench clean
+.PHONY: help demo test test-packages lint fuzz soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +32,10 @@ lint:
 
 test: lint
 	.venv/bin/python -m pytest $(ARGS)
+
+test-packages:
+	@tools/setup.sh packages
+	MODFS_TEST_PACKAGES=1 .venv/bin/python -m pytest tests/packages
 
 fuzz:
 	@tools/setup.sh test

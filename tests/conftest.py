@@ -29,6 +29,10 @@ COMMANDS = Path(sys.executable).parent
 _CHEAP = ("loader", "modfs", "oracle")
 
 
+collect_ignore = [] if os.environ.get("MODFS_TEST_PACKAGES") else ["packages"]
+"""Those have a target of their own: make test-packages."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes milliseconds runs before what mounts, so that most mistakes are told at once."""
     items.sort(key=lambda item: item.path.relative_to(PROJECT / "tests").parts[0] not in _CHEAP)

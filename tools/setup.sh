@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh run      what modfs itself needs
 #   tools/setup.sh test     also the programs the tests run
+#   tools/setup.sh packages also what builds and tries packages
 #   tools/setup.sh bench    also the library the benchmark's C file system is built with
 #
 # Quick when there is nothing to do. As root, or where sudo asks for no password, it installs
@@ -10,7 +11,7 @@
 # PYTHON=/path/to/python chooses the Python to use (3.11 or later).
 set -eu
 
-level=${1:?usage: tools/setup.sh run|test|bench}
+level=${1:?usage: tools/setup.sh run|test|bench|packages}
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # depmod and ldconfig are not in every user's PATH
 
@@ -60,7 +61,9 @@ missing_packages() {
     wants_library 'libfuse\.so\.2' libfuse2
     wants depmod kmod
 
-    case $level in test | bench)
+    [ "$level" != packages ] || wants mmdebstrap mmdebstrap
+
+    case $level in test | bench | packages)
         wants busybox busybox-static
         wants unshare util-linux
         wants mount mount
@@ -70,6 +73,7 @@ missing_packages() {
         wants less less
         wants xz xz-utils
         wants zstd zstd
+        wants mandoc mandoc
         [ -x /usr/lib/systemd/systemd-modules-load ] ||
             [ -x /lib/systemd/systemd-modules-load ] || packages="$packages systemd"
         ;;

@@ -14,6 +14,7 @@ from modfs.cli import standard
 VERBS: dict[str, str] = {
     "mount": "Mount the file system with the live statistics.",
     "umount": "Unmount it.",
+    "status": "Tell what is mounted, of which kernel, and who waits there.",
     "run": "Run a program that finds a kernel which loads modules.",
     "verify": "Replay recordings of booted kernels and compare.",
     "simulate": "Boot a described machine in virtual time.",
@@ -50,14 +51,23 @@ class Verbs(click.Group):
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         import modfs as package  # "from modfs import" would look the version up twice
+        from modfs.fuse.library import described
 
+        host = os.uname()
+        python = ".".join(map(str, sys.version_info[:3]))
         click.echo(f"modfs {package.__version__}")
+        click.echo(f"Python {python}, {described()}, {host.sysname} {host.release}")
         ctx.exit()
 
 
 @click.group(cls=Verbs, subcommand_metavar="VERB ...", invoke_without_command=True)
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show it."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show it, and what it runs on.",
 )
 @click.pass_context
 def modfs(ctx: click.Context) -> int | None:

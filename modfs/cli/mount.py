@@ -8,10 +8,10 @@ import click
 
 from modfs.cli.options import NAMES, EngineOptions, engine_options
 from modfs.cli.statuses import FAILED, ending_with
-from modfs.mount.background import mount
+from modfs.mount.background import Manner, mount
 from modfs.mount.options import MountOptions
 
-_OWN = NAMES | {"log"}
+_OWN = NAMES | {"log", "pid-file"}
 
 
 @click.command(
@@ -28,7 +28,10 @@ In /etc/fstab (mount.fuse of the package fuse runs modfs, which must be in its P
     " ro, ...; control_mode=0660 for who may write requests; kernel=6.4 and the like.")  # fmt: skip
 @click.option("-t", "_type", hidden=True)  # mount.fuse passes it on
 @click.option("--foreground", "-f", is_flag=True, help="Stay, until unmounted or Ctrl-C.")
-@click.option("--log", type=click.Path(dir_okay=False), metavar="FILE", help="The server's log.")
+@click.option("--log", type=click.Path(dir_okay=False), metavar="FILE",
+    help="The server's log; SIGHUP has it go on in a new file of that name.")  # fmt: skip
+@click.option("--pid-file", type=click.Path(dir_okay=False), metavar="FILE",
+    help="Holds the server's process number as long as it serves.")  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Also log what the kernel would log.")
 @engine_options
 def command(**values: Any) -> int:
@@ -48,14 +51,13 @@ def command(**values: Any) -> int:
             values["mountpoint"],
             parsed,
             foreground=values["foreground"],
-            log_file=values["log"],
-            verbose=values["verbose"],
+            manner=Manner(values["log"], values["pid_file"], values["verbose"]),
         )
 
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:
     """An option of the command that came with -o, as from /etc/fstab."""
-    key = {"key": "keys", "sig-enforce": "sig_enforce", "config": "config_file"}.get(name, name)
+    key = {"key": "keys", "config": "config_file"}.get(name, name.replace("-", "_"))
     if key in ("keys", "without", "blacklist"):
         values[key] = (*values[key], *text.split(":"))
     else:

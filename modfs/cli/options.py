@@ -185,24 +185,69 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _KERNEL = '6.4 or later; uname -r or "6.4 without early-check" will do.'
 
 
+def _releases(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    from loader.release import RELEASES
+
+    return [name for name in RELEASES if name.startswith(begun)]
+
+
+def _features(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    from loader.release import FEATURES
+
+    return [name for name in FEATURES if name.startswith(begun)]
+
+
+def mountpoints_argument(required: bool) -> Callable[[F], F]:
+    """MOUNTPOINT...: where a modfs is mounted."""
+    shown = "MOUNTPOINT..." if required else "[MOUNTPOINT...]"
+    return click.argument(
+        "mountpoints",
+        nargs=-1,
+        required=required,
+        type=click.Path(),
+        metavar=shown,
+        shell_complete=_mounts,
+    )
+
+
+def _mounts(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    from modfs.mount.status import places
+
+    return [place for place in places() if place.startswith(begun)]
+
+
 def kernel_option(default: str | None = None, default_told: str = "") -> Callable[[F], F]:
     """--kernel. ``default`` None: the file that the verb is given says which."""
     text = f"{_KERNEL} Default: {default_told}" if default_told else _KERNEL
     return click.option(
-        "--kernel", metavar="RELEASE", default=default, show_default=True, help=text
+        "--kernel",
+        metavar="RELEASE",
+        default=default,
+        show_default=True,
+        help=text,
+        shell_complete=_releases,
     )
 
 
 def kernels_option() -> Callable[[F], F]:
     """--kernel, of which there may be several."""
     text = f"{_KERNEL} May be repeated."
-    return click.option("--kernel", "kernels", multiple=True, metavar="RELEASE", help=text)
+    return click.option(
+        "--kernel",
+        "kernels",
+        multiple=True,
+        metavar="RELEASE",
+        help=text,
+        shell_complete=_releases,
+    )
 
 
 def without_option() -> Callable[[F], F]:
     """--without: means the same in all verbs, see loader.release.choose_release."""
     text = "Take idempotent or early-check away from the kernel. May be repeated."
-    return click.option("--without", multiple=True, metavar="FEATURE", help=text)
+    return click.option(
+        "--without", multiple=True, metavar="FEATURE", help=text, shell_complete=_features
+    )
 
 
 def compression_option(text: str) -> Callable[[F], F]:

@@ -14,7 +14,6 @@ from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from loader.release import choose_release
 from loader.simulate.real_time import replay_in_real_time
-from loader.simulate.replay import replay_virtual
 from loader.simulate.scenario import Scenario, TimedCall
 from modfs.cli.options import FILE, FOLDER, kernel_option, without_option
 from modfs.cli.statuses import MISUSED, ending_with
@@ -88,6 +87,8 @@ def _replay(
         live = LiveKernel(scenario.config, init_routines=scenario.init_routines)
         answers = replay_in_real_time(scenario, live)
         return stats(live.statistics()), answers
+    from loader.simulate.replay import replay_virtual  # SimPy's, which not every package has
+
     snapshot, answers = replay_virtual(scenario)
     return stats(snapshot), answers
 

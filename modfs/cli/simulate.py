@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -16,7 +16,6 @@ from loader.errors import UserError
 from loader.simulate.from_tree import TreeModules, from_tree
 from loader.simulate.machine import Machine, check_names
 from loader.simulate.machine_file import read_machine
-from loader.simulate.udev import Outcome, boot, config_for
 from loader.words import parse_size
 from modfs.cli.options import (
     FILE,
@@ -30,6 +29,9 @@ from modfs.cli.statuses import MISUSED, ending_with
 from modfs.cli.table import aligned
 from modfs.plot import FORMATS, plot_wasted
 from modfs.texts import stats
+
+if TYPE_CHECKING:
+    from loader.simulate.udev import Outcome
 
 _PLOTTED = (8, 64, 255, 448, 1000)  # processors, if a plot is wanted and none are named
 
@@ -54,7 +56,7 @@ class Run(NamedTuple):
         return self.config.release.title
 
 
-Done = tuple[Run, Outcome]
+Done = tuple[Run, "Outcome"]
 
 
 @click.command(epilog=_EXAMPLE)
@@ -144,6 +146,8 @@ def _configs(
     compression: str | None,
 ) -> list[Config]:
     """The kernels to boot ``machine`` with; None: its own. UserError."""
+    from loader.simulate.udev import config_for  # SimPy's, which not every package of modfs has
+
     return [config_for(machine, kernel, without, compression) for kernel in kernels]
 
 
@@ -162,6 +166,8 @@ def _runs(
 
 
 def _simulated(runs: Sequence[Run], seed: int) -> Iterator[Done]:
+    from loader.simulate.udev import boot
+
     past = 0  # devices of the boots that are done
     with Progress("Handling devices", sum(run.machine.devices for run in runs)) as progress:
         for machine, config in runs:

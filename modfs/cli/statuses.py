@@ -16,12 +16,14 @@ import click
 from loader.errors import UserError
 
 DONE, FAILED, MISUSED, NOT_STARTED, NOT_EXECUTED, NOT_FOUND = 0, 1, 2, 125, 126, 127
+BUSY = 32  # as umount(8)
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell tells of SIGINT and of SIGPIPE
 
 STATUSES: tuple[tuple[int, str], ...] = (
     (DONE, "done"),
     (FAILED, "not done; verify: a step differs; inspect: a file is no module for a kernel"),
     (MISUSED, "the command line, or a file that it names, is wrong"),
+    (BUSY, "umount: somebody uses it"),
     (NOT_STARTED, "modfs run could not start; else its status is the command's"),
     (NOT_EXECUTED, "modfs run: the command cannot be executed"),
     (NOT_FOUND, "modfs run: there is no such command"),
@@ -62,6 +64,8 @@ def end(error: BaseException, command: str) -> int:
             status, message = error.status, str(error)
         case OSError():
             status, message = FAILED, told(error)
+        case ModuleNotFoundError(name="simpy"):
+            status, message = FAILED, "the package simpy is missing: pip install 'simpy>=4.1'"
         case click.ClickException():
             status, message = error.exit_code, error.format_message()
         case _:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -25,20 +24,27 @@ class Result:
         return f"{self.number} {self.command}[{self.pid}] {self.line}: {self.outcome}\n"
 
 
+def shortened(line: str) -> str:
+    """A request as it is shown."""
+    shown = line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
 class Results:
     """The latest results."""
 
     def __init__(self) -> None:
         self._latest: deque[Result] = deque(maxlen=_RESULTS)
-        self._numbers = itertools.count(1)
+        self.count = 0
+        """Of all requests, also those that are forgotten."""
         self._lock = threading.Lock()
 
     def add(self, client_pid: int, command: str, line: str, outcome: str) -> None:
         """Keep one result; the oldest is forgotten."""
         with self._lock:
-            shown = line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
-            shown = shown.encode("utf-8", "backslashreplace").decode()
-            self._latest.append(Result(next(self._numbers), client_pid, command, shown, outcome))
+            self.count += 1
+            shown = shortened(line)
+            self._latest.append(Result(self.count, client_pid, command, shown, outcome))
 
     def text(self) -> str:
         """All that are kept, oldest first."""

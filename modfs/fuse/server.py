@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib
 import logging
 import os
 import signal
@@ -36,13 +37,17 @@ def load_fusepy() -> Any:
     """The module fusepy. UserError: it cannot be used here."""
     # Left to itself it looks for the library by running ldconfig, which takes longer than a mount.
     os.environ.setdefault("FUSE_LIBRARY_PATH", "libfuse.so.2")
-    try:
-        import fuse
-    except OSError:
-        raise UserError(_MISSING) from None
-    if not hasattr(fuse, "FUSE"):
-        raise UserError(_MISSING)  # the package fuse-python has the same name
-    return fuse
+    # Debian's package calls the module fusepy; what is called fuse there is another one's.
+    for name in ("fuse", "fusepy"):
+        try:
+            module = importlib.import_module(name)
+        except OSError:
+            raise UserError(_MISSING) from None
+        except ModuleNotFoundError:
+            continue
+        if hasattr(module, "FUSE"):
+            return module
+    raise UserError("fusepy is missing: pip install fusepy, or apt-get install python3-fusepy")
 
 
 # -- operations -----------------------------------------------------------------------------------

@@ -10,15 +10,18 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loader.errors import UserError
 from modfs.mount.aside import Silent, aside
 from modfs.mount.descriptors import close_descriptors, open_descriptors
-from modfs.mount.log_file import open_log
+from modfs.mount.log_file import set_up_log
 from modfs.mount.mountinfo import DEAD, FS_TYPE, SERVER, Mount, find, umount_lazily
+from modfs.mount.notify import notify
 from modfs.mount.options import MountOptions
+from modfs.mount.pid_file import pid_file
 from modfs.mount.serve import serve
 from modfs.mount.stderr import CapturedStderr, reason
 
@@ -27,6 +30,25 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("modfs")
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a server lives: where its log and its process number go, None for nowhere; ``verbose``
+    logs what the kernel would log as well."""
+
+    log_file: str | None = None
+    pid_file: str | None = None
+    verbose: bool = False
+
+    def absolute(self) -> Manner:
+        """The same from another working directory."""
+        log_file, pid_file = (
+            path and os.path.abspath(path) for path in (self.log_file, self.pid_file)
+        )
+        return Manner(log_file, pid_file, self.verbose)
+
+
 _READY = b"\0mounted"
 
 
@@ -80,8 +102,7 @@ def mount(
     options: MountOptions,
     *,
     foreground: bool = False,
-    log_file: str | None = None,
-    verbose: bool = False,
+    manner: Manner = Manner(),
 ) -> int:
     """Mount; returns the exit status of the server, or 0 once a background mount answers.
 
@@ -89,13 +110,13 @@ def mount(
     """
     mountpoint = _prepare(mountpoint, options)
     if foreground:
-        return _serve_logged(make, mountpoint, options, log_file, verbose, lambda: None)
+        return _serve_logged(make, mountpoint, options, manner, lambda: None)
     read_end, write_end = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     if os.fork() == 0:
         os.close(read_end)
-        _background(make, mountpoint, options, log_file, verbose, write_end)
+        _background(make, mountpoint, options, manner, write_end)
     os.close(write_end)
     said = b""
     while not said.endswith(_READY) and (more := os.read(read_end, 4096)):
@@ -110,14 +131,13 @@ def _background(
     make: Callable[[], LiveKernel],
     mountpoint: str,
     options: MountOptions,
-    log_file: str | None,
-    verbose: bool,
+    manner: Manner,
     status: int,
 ) -> None:
     """The server's process: a session of its own, which tells ``status`` how the start went."""
     code = 1
     try:
-        log_file = os.path.abspath(log_file) if log_file else None
+        manner = manner.absolute()
         inherited = open_descriptors() - {status}
         _leave_the_caller()
 
@@ -130,7 +150,7 @@ def _background(
             os.write(status, _READY)
             os.close(status)
 
-        code = _serve_logged(made, mountpoint, options, log_file, verbose, ready)
+        code = _serve_logged(made, mountpoint, options, manner, ready)
     except UserError as error:
         os.write(status, str(error).encode())
     except BaseException as error:
@@ -156,25 +176,25 @@ def _serve_logged(
     make: Callable[[], LiveKernel],
     mountpoint: str,
     options: MountOptions,
-    log_file: str | None,
-    verbose: bool,
+    manner: Manner,
     ready: Callable[[], None],
 ) -> int:
     """Serve with the log set up; what libfuse says while it mounts becomes a UserError."""
-    _set_up_log(log_file, verbose)
+    reopen = set_up_log(manner.log_file, manner.verbose)
     live = make()
-    if verbose:
+    if manner.verbose:
         live.kernel.log.listener = _forward_kernel_log()
     mounted = threading.Event()
-    with CapturedStderr() as said:
+    with pid_file(manner.pid_file), CapturedStderr() as said:
 
         def ready_and_heard() -> None:
             said.restore()
             mounted.set()
             log.info("mounted on %s, process %d", mountpoint, os.getpid())
             ready()
+            notify("READY=1", f"STATUS={live.config.release.title} on {mountpoint}")
 
-        status = serve(live, mountpoint, options, ready_and_heard)
+        status = serve(live, mountpoint, options, ready_and_heard, reopen)
     log.info("unmounted %s", mountpoint)
     if not mounted.is_set():
         raise UserError(f"{mountpoint}: {reason(said.text)}")
@@ -188,19 +208,6 @@ def _check(mountpoint: str) -> None:
         raise UserError(f"{mountpoint}: mounted, but does not answer") from None
     except OSError as error:
         raise UserError(f"{mountpoint}: mounted, but does not answer: {error.strerror}") from None
-
-
-def _set_up_log(log_file: str | None, verbose: bool) -> None:
-    form = "%(asctime)s %(name)s: %(message)s"
-    level = logging.INFO if verbose else logging.WARNING
-    if log_file is None:
-        logging.basicConfig(format=form, level=level)
-        return
-    try:
-        stream = os.fdopen(open_log(log_file), "a", encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise UserError(f"{log_file}: {error.strerror}") from None
-    logging.basicConfig(stream=stream, format=form, level=min(level, logging.INFO))
 
 
 def _forward_kernel_log() -> Callable[[str], None]:

@@ -17,6 +17,7 @@ import json
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NoReturn
@@ -32,6 +33,7 @@ from modfs.texts import FILES, proc_modules, sys_module
 _NODES = b"/.control/"
 _SERVER = b".control/server"  # the number of the process that serves
 _END = b".control/end"  # who reads it has the server end
+_STATUS = b".control/status"
 _ROOT = 1  # what opendir calls it
 _ROOT_INODE, _CONTROL_INODE, _NODE_INODE = 1, 1000, 10_000
 
@@ -68,6 +70,8 @@ class ModulesDirectory:
         self._texts[b"kmsg"] = live.kmsg
         # For programs of ours that join this engine.
         self._texts[_SERVER] = lambda: f"{os.getpid()}\n"
+        since = time.time()
+        self._texts[_STATUS] = lambda: self._requests.status(since)
         if end is not None:
             self._texts[_END] = lambda: f"{end() or 'ending'}\n"
         self._texts[b".control/proc_modules"] = lambda: proc_modules(live.snapshot())

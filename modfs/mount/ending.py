@@ -14,7 +14,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from loader.errors import UserError
 from modfs.fuse.server import INTERRUPTS, WAKES_MAIN
 from modfs.mount.connection import abort_connection
 from modfs.mount.mountinfo import Mount, mounts, top_mount, umount_lazily
+from modfs.mount.notify import notify
 
 if TYPE_CHECKING:
     from loader.engine.threads import LiveKernel
@@ -32,7 +33,7 @@ log = logging.getLogger("modfs")
 
 END_SECONDS = 10.0
 _CLOSE_SECONDS = 1.0  # for those who were let go, to hear of it and close
-_ENDING = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Ending:
@@ -44,9 +45,18 @@ class Ending:
     that and keeps the time; another one, which may have to wait for locks, does what follows.
     """
 
-    def __init__(self, live: LiveKernel, server: Server, mountpoint: str) -> None:
+    def __init__(
+        self,
+        live: LiveKernel,
+        server: Server,
+        mountpoint: str,
+        hung_up: Callable[[], None] | None = None,
+    ) -> None:
+        """``hung_up`` is called at SIGHUP; without it, that ends the server like the others."""
         self._live, self._server = live, server
         self._mountpoint = mountpoint
+        self._hung_up = hung_up
+        self._end_at = frozenset(_ENDING) - ({signal.SIGHUP} if hung_up else set())
         self._mount: Mount | None = None
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
@@ -108,7 +118,9 @@ class Ending:
                 poll.unregister(ready[0])
             elif 0 in told and self._server.descriptor is not None:
                 poll.register(self._server.descriptor, 0)  # fuse_dev_poll: POLLERR once it is cut
-            if deadline is None and (told is None or not _ENDING.isdisjoint(told)):
+            if told and self._hung_up and signal.SIGHUP in told:
+                self._hung_up()
+            if deadline is None and (told is None or not self._end_at.isdisjoint(told)):
                 self._ending, deadline = True, time.monotonic() + END_SECONDS
             self._told.set()
         os.close(self._read_end)
@@ -120,6 +132,7 @@ class Ending:
             self._told.clear()
             if self._ending and not ended:
                 ended = True
+                notify("STOPPING=1")
                 self._live.shutdown()
                 files.let_go()
                 files.wait_until_closed(_CLOSE_SECONDS)

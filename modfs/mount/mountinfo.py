@@ -15,6 +15,7 @@ from modfs.mount.aside import aside
 FS_TYPE = "fuse.modfs"
 SERVER = ".control/server"  # holds the process number of the server, in its own namespace
 END = ".control/end"  # whoever reads it has the server end, as by SIGTERM
+STATUS = ".control/status"  # what the server says of itself (modfs.mount.status)
 ENDING = b"ending\n"  # what END holds
 DEAD = (errno.ENOTCONN, errno.ECONNABORTED)  # what a mount says whose server is gone
 _FUSERMOUNT_SECONDS = 20.0
@@ -111,6 +112,16 @@ def fusermount(*arguments: str) -> str:
 
 
 # -- unmounting -----------------------------------------------------------------------------------
+
+
+def umount_idle(place: str) -> bool:
+    """Take a mount away; False: it is in use. UserError: it cannot be done."""
+    problem = fusermount("-u", place)
+    if os.strerror(errno.EBUSY) in problem:
+        return False
+    if problem:
+        raise UserError(f"{place}: {problem}")
+    return True
 
 
 def umount_lazily(place: str) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 
 from modfs.control.client import Client
 from modfs.control.requests import Requests
+from modfs.control.results import shortened
+from modfs.mount.status import UnderWay, told
 
 _MOST = 16_384
 _LEAST = 16
@@ -32,7 +36,8 @@ class BoundedRequests(Requests):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.most = most_requests()
-        self._under_way: set[object] = set()  # adding and removing are single steps
+        self._numbers = itertools.count()
+        self._under_way: set[UnderWay] = set()  # adding and removing are single steps
 
     def run(self, line: str, client: Client, command: str) -> int:
         """See Requests.run."""
@@ -40,12 +45,16 @@ class BoundedRequests(Requests):
         if len(under_way) >= _FEW and (len(under_way) >= self.most or not _can_start_a_thread()):
             self.results.add(client.pid, command, line, "EAGAIN (too many at once)")
             return errno.EAGAIN
-        this = object()
+        this = UnderWay(client.pid, command, shortened(line), time.monotonic(), next(self._numbers))
         under_way.add(this)
         try:
             return super().run(line, client, command)
         finally:
             under_way.discard(this)
+
+    def status(self, since: float) -> str:
+        """What the mount's status file holds. ``since``: time.time() at the mount."""
+        return told(self.live, since, self.results.count, self._under_way.copy())
 
 
 # Without giving up Python's lock: neither call waits for anything.

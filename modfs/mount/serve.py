@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 
 def serve(
-    live: LiveKernel, mountpoint: str, options: MountOptions, ready: Callable[[], None]
+    live: LiveKernel,
+    mountpoint: str,
+    options: MountOptions,
+    ready: Callable[[], None],
+    hung_up: Callable[[], None] | None = None,
 ) -> int:
     """Mount and serve until unmounted; ``ready`` is called once requests can come.
 
-    Not 0: libfuse could not mount, and has said why on descriptor 2. UserError. In another thread
-    than the main one signals are left to the program around it.
+    ``hung_up`` is called at SIGHUP; without it, that ends the server. In another thread than the
+    main one signals are left to the program around it. Not 0: libfuse could not mount, and has said
+    why on descriptor 2. UserError.
     """
     from modfs.fuse.server import Server
     from modfs.mount.directory import ModulesDirectory
@@ -28,7 +33,7 @@ def serve(
     if threading.current_thread() is not threading.main_thread():
         files = ModulesDirectory(live, server, options.control_mode)
         return server.run(files, ready)
-    ending = Ending(live, server, mountpoint)
+    ending = Ending(live, server, mountpoint, hung_up)
     files = ModulesDirectory(live, server, options.control_mode, ending.begin)
 
     def mounted() -> None:

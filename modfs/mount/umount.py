@@ -3,7 +3,8 @@
 A number in a file of the mount proves nothing: anybody's file system can hold any number, and the
 number of a process is another one in each namespace. So the server is asked through the mount, by
 a file that has it end when it is read: that reaches whoever serves this mount, and nobody else. If
-nothing comes of that, the kernel is asked who serves it, and the connection is cut.
+nothing comes of that, the kernel is asked who serves it, and the connection is cut. All that is
+done by force only: what is in use is left alone, as umount(8) does.
 """
 
 from __future__ import annotations
@@ -20,27 +21,54 @@ from modfs.linux import setgroups_of_thread
 from modfs.mount.aside import ANSWER_SECONDS, Silent, aside
 from modfs.mount.connection import abort, servers
 from modfs.mount.ending import END_SECONDS
+from modfs.mount.holders import holders
 from modfs.mount.mountinfo import (
     DEAD,
     END,
     ENDING,
     FS_TYPE,
+    SERVER,
     Mount,
     find,
     mount_number,
     mounts,
+    umount_idle,
     umount_lazily,
 )
 
+_SHOWN = 5  # of those who use it
+
+
+class BusyError(UserError):
+    """Somebody uses the mount."""
+
 
 def umount(path: str) -> str:
-    """Unmount; whoever waits in a request is let go with ENOTCONN. UserError.
+    """Unmount what nobody uses. BusyError: somebody does; UserError: it cannot be done.
 
     What it answers is to be told: "" where the server ended as it should.
     """
     mount = _mounted(path)
-    if os.geteuid() not in (0, mount.user()[0]):
-        raise UserError(f"{path}: mounted by another user")
+    if umount_idle(mount.place):
+        return ""
+    if _is_dead(mount):
+        umount_lazily(mount.place)
+        return ""
+    raise BusyError(_busy(path, mount))
+
+
+def umount_at_once(path: str) -> str:
+    """Take it out of the tree now; its server ends when the last who uses it is gone. UserError."""
+    umount_lazily(_mounted(path).place)
+    return ""
+
+
+def umount_by_force(path: str) -> str:
+    """End the server; whoever waits in a request is let go with ENOTCONN. UserError.
+
+    What it answers is to be told: "" where the server ended as it should.
+    """
+    mount = _mounted(path)
     since = time.monotonic()
     try:
         _ask(mount)
@@ -67,7 +95,31 @@ def _mounted(path: str) -> Mount:
         raise UserError(f"{path}: somebody who serves a part of this path is silent") from None
     if mount is None or mount.type != FS_TYPE:
         raise UserError(f"{path}: modfs is not mounted here")
+    if os.geteuid() not in (0, mount.user()[0]):
+        raise UserError(f"{path}: mounted by another user")
     return mount
+
+
+def _is_dead(mount: Mount) -> bool:
+    """Its server has gone, so that nobody can be served there any more."""
+
+    def look() -> None:
+        Path(mount.place, SERVER).read_bytes()
+
+    try:
+        aside(look)
+    except OSError as error:
+        return error.errno in DEAD
+    except Silent:
+        pass
+    return False
+
+
+def _busy(path: str, mount: Mount) -> str:
+    found = holders(mount)
+    shown = ", ".join(map(str, found[:_SHOWN])) or "somebody who cannot be seen from here"
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return f"{path}: in use by {shown}{more}; --force ends all that, --lazy waits for it"
 
 
 # -- by the server ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import queue
+import signal
 import socket
 import stat
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from loader.engine.log import KernelLog
 from modfs.mount import background
 from modfs.mount.log_file import open_log
+from tests.mount.conftest import wait_for
 from tests.mount.test_ends import run, server
 
 NOBODY = 65534
@@ -134,6 +136,54 @@ def test_what_others_may_have_put_there_is_no_log(
 
 def test_a_device_is_a_log() -> None:
     os.close(open_log("/dev/null"))
+
+
+def test_a_log_that_was_moved_away(mounted: Callable[..., Path], workshop: Path) -> None:
+    log = workshop / "log"
+    process = server(mounted("--log", log, "-v"))
+    log.rename(workshop / "log.1")
+    os.kill(process, signal.SIGHUP)
+    wait_for(log.exists)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    os.kill(process, signal.SIGTERM)
+    wait_for(lambda: "unmounted" in log.read_text())
+    assert "unmounted" not in (workshop / "log.1").read_text()
+
+
+def test_a_log_that_cannot_be_opened_anew(mounted: Callable[..., Path], workshop: Path) -> None:
+    log = workshop / "log"
+    mount = mounted("--log", log)
+    log.rename(workshop / "log.1")
+    log.symlink_to("elsewhere")
+    os.kill(server(mount), signal.SIGHUP)
+    wait_for(lambda: "cannot be opened anew" in (workshop / "log.1").read_text())
+    assert "Mods ever loaded" in (mount / "stats").read_text()
+
+
+# -- what supervisors want -------------------------------------------------------------------------
+
+
+def test_a_pid_file(mounted: Callable[..., Path], workshop: Path) -> None:
+    mount = mounted("--pid-file", workshop / "pid")
+    process = server(mount)
+    assert (workshop / "pid").read_text() == f"{process}\n"
+    os.kill(process, signal.SIGTERM)
+    wait_for(lambda: not (workshop / "pid").exists())
+
+
+def test_a_service_manager_is_told(workshop: Path, environment: dict[str, str]) -> None:
+    mount = workshop / "mount"
+    mount.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(workshop / "notify"))
+        manager.settimeout(30)
+        told = environment | {"NOTIFY_SOCKET": str(workshop / "notify")}
+        with subprocess.Popen(["modfs", "mount", "--foreground", mount], env=told) as process:
+            assert manager.recv(4096).decode() == f"READY=1\nSTATUS=6.12 on {mount}"
+            assert (mount / "stats").exists()
+            process.terminate()
+            assert manager.recv(4096) == b"STOPPING=1"
+    assert process.returncode == 0
 
 
 # -- what the kernel logs, in the log --------------------------------------------------------------

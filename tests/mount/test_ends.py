@@ -66,22 +66,55 @@ def test_unmounting_lets_waiting_writers_go(
     with writers(mount, lines) as results:
         wait_for(lambda: "nosuch" in (mount / "kmsg").read_text())
         process = server(mount)
-        assert run(environment, "modfs", "umount", mount).returncode == 0
+        assert run(environment, "modfs", "umount", "--force", mount).returncode == 0
     assert results == [errno.ENOTCONN] * 4
     wait_for(lambda: gone(process))
     assert mounted_type(str(mount)) is None
 
 
-def test_unmounting_under_a_reader(
+def test_what_is_in_use_stays(mounted: Callable[..., Path], environment: dict[str, str]) -> None:
+    mount = mounted()
+    with subprocess.Popen(["sleep", "1000"], cwd=mount) as sleeper, (mount / "stats").open():
+        done = run(environment, "modfs", "umount", mount)
+        sleeper.kill()
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (32, "", 1)
+    assert f"{mount}: in use by " in done.stderr
+    assert f"sleep[{sleeper.pid}] (working directory)" in done.stderr
+    assert f"[{os.getpid()}] (stats)" in done.stderr
+    assert mounted_type(str(mount)) is not None
+    assert run(environment, "modfs", "umount", mount).returncode == 0
+
+
+def test_unmounting_under_a_reader_by_force(
     mounted: Callable[..., Path], environment: dict[str, str]
 ) -> None:
     mount = mounted()
     process = server(mount)
     fd = os.open(mount / "stats", os.O_RDONLY)
-    assert run(environment, "modfs", "umount", mount).returncode == 0
+    assert run(environment, "modfs", "umount", "--force", mount).returncode == 0
     wait_for(lambda: gone(process))
     with pytest.raises(OSError, match="connected"):
         os.close(fd)
+
+
+def test_unmounting_lazily(mounted: Callable[..., Path], environment: dict[str, str]) -> None:
+    mount = mounted()
+    process = server(mount)
+    with (mount / "stats").open() as reader:
+        assert run(environment, "modfs", "umount", "--lazy", mount).returncode == 0
+        assert mounted_type(str(mount)) is None
+        assert "Mods ever loaded" in reader.read()
+        assert not gone(process)
+    wait_for(lambda: gone(process))
+
+
+def test_several_mountpoints(
+    mounted: Callable[..., Path], workshop: Path, environment: dict[str, str]
+) -> None:
+    mounts = [mounted(), mounted()]
+    done = run(environment, "modfs", "umount", mounts[0], workshop, mounts[1])
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert [mounted_type(str(mount)) for mount in mounts] == [None, None]
 
 
 def test_a_killed_server_leaves_a_mount_that_the_next_one_clears(

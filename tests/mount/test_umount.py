@@ -80,7 +80,7 @@ def test_a_number_in_a_file_has_nobody_killed(
     place = workshop / "mount"
     with foreign(place, f"{bystander.pid}\n") as process:
         assert (place / ".control/server").read_text() == f"{bystander.pid}\n"
-        assert "served by something else" in umount.umount(str(place))
+        assert "served by something else" in umount.umount_by_force(str(place))
         assert bystander.poll() is None
         assert mounted_type(str(place)) is None
         process.wait(20)  # it served the mount: ended, or its connection is cut
@@ -92,7 +92,7 @@ def test_one_line_tells_what_was_done(
 ) -> None:
     place = workshop / "mount"
     with foreign(place, f"{bystander.pid}\n"):
-        done = run(environment, "modfs", "umount", place)
+        done = run(environment, "modfs", "umount", "--force", place)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (0, "", 1)
     assert done.stderr.startswith(f"modfs umount: {place}: it is served by something else: ")
     assert bystander.poll() is None
@@ -107,7 +107,7 @@ def test_a_server_that_never_answers(
     place = workshop / "mount"
     with foreign(place) as process:
         client = subprocess.Popen(["stat", place / "stats"], stderr=subprocess.DEVNULL)
-        assert "does not answer" in umount.umount(str(place))
+        assert "does not answer" in umount.umount_by_force(str(place))
         assert mounted_type(str(place)) is None
         process.wait(20)
         assert client.wait(20) == 1
@@ -142,7 +142,7 @@ def test_a_stopped_server(
         reader = subprocess.Popen(["cat", mount / "stats"], stderr=subprocess.DEVNULL)
         with pytest.raises(UserError, match="does not answer"):
             background.mount(lambda: pytest.fail("not mounted"), str(mount), MountOptions())
-        assert "does not answer" in umount.umount(str(mount))
+        assert "does not answer" in umount.umount_by_force(str(mount))
         assert mounted_type(str(mount)) is None
         assert reader.wait(20) == 1
     finally:
@@ -184,7 +184,7 @@ def test_a_request_that_does_not_end(
         with writers(place, [f"insmod {make('m')}"] * 3) as results:
             wait_for(lambda: waiting(place) == 3)
             if how == "umount":
-                assert "in the middle of its work" in umount.umount(str(place))
+                assert "in the middle of its work" in umount.umount_by_force(str(place))
             else:
                 process.terminate()
         assert set(results) <= {errno.ENOTCONN, errno.ECONNABORTED}

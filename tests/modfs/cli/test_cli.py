@@ -83,6 +83,9 @@ def test_version(environment: dict[str, str]) -> None:
         line for line in (PROJECT / "pyproject.toml").read_text().splitlines() if "version" in line
     )
     assert done.stdout.split()[1] == version.split('"')[1]
+    host = os.uname()
+    assert done.stdout.endswith(f", {host.sysname} {host.release}\n")
+    assert "libfuse 2." in done.stdout
 
 
 @pytest.mark.parametrize(

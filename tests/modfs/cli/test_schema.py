@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+import loader
 from tests.conftest import PROJECT
 from tests.recordings import DATA, TRANSCRIPTS
 
@@ -21,7 +22,7 @@ FILES: list[tuple[str, Path]] = [
     *(("machine", path) for path in sorted(PROJECT.glob("examples/*.toml"))),
     *(("scenario", path) for path in sorted(PROJECT.glob("examples/*.jsonl"))),
     *(("transcript", path) for path in TRANSCRIPTS),
-    ("modules", PROJECT / "loader/synthesize/demo_tree.toml"),
+    ("modules", Path(loader.__file__).parent / "synthesize/demo_tree.toml"),
     ("environment", DATA / "environment.json"),
 ]
 

@@ -1,0 +1,93 @@
+"""What a server says of itself, and how it is asked from outside."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from loader.errors import UserError
+from modfs.mount.aside import Silent, aside
+from modfs.mount.mountinfo import DEAD, FS_TYPE, STATUS, find, mounts
+
+if TYPE_CHECKING:
+    from loader.engine.threads import LiveKernel
+
+VERSION = 1
+ANSWERS, SILENT, DEAD_SERVER = "answers", "silent", "dead"
+FORBIDDEN, OTHER = "forbidden", "other"
+_STATES = {errno.EACCES: FORBIDDEN, errno.EPERM: FORBIDDEN, **dict.fromkeys(DEAD, DEAD_SERVER)}
+
+
+class UnderWay(NamedTuple):
+    """A request that somebody waits for. ``since``: time.monotonic(), in seconds."""
+
+    process: int
+    command: str
+    request: str
+    since: float
+    number: int  # no two are the same
+
+
+def told(live: LiveKernel, since: float, requests: int, under_way: Iterable[UnderWay]) -> str:
+    """The text of the file STATUS: a JSON object. ``since``: time.time() at the mount."""
+    now = time.monotonic()
+    release, tree = live.config.release, live.tree
+    waiting = [
+        {
+            "process": one.process,
+            "command": one.command,
+            "request": one.request,
+            "seconds": round(now - one.since, 3),
+        }
+        for one in sorted(under_way, key=lambda one: one.since)
+    ]
+    said = {
+        "version": VERSION,
+        "process": os.getpid(),
+        "since": round(since, 3),
+        "kernel": release.title,
+        "compression": live.config.compression,
+        "tree": str(tree.root.resolve()) if tree else None,
+        "loaded": len(live.snapshot().modules),
+        "requests": requests,
+        "waiting": waiting,
+    }
+    return json.dumps(said) + "\n"
+
+
+# -- from outside ----------------------------------------------------------------------------------
+
+
+def places() -> list[str]:
+    """Where a modfs is mounted, as far as this process can see."""
+    return [mount.place for mount in mounts() if mount.type == FS_TYPE]
+
+
+def ask(path: str) -> dict[str, Any]:
+    """What the server of the mount ``path`` says, with its ``place`` and a ``state``.
+
+    ANSWERS: the rest is there; else SILENT, DEAD_SERVER, FORBIDDEN to this user, or OTHER: no modfs
+    of this version. UserError: modfs is not mounted there.
+    """
+    try:
+        place, mount = find(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except Silent:
+        return {"place": path, "state": SILENT}
+    if mount is None or mount.type != FS_TYPE:
+        raise UserError(f"{path}: modfs is not mounted here")
+    try:
+        said = aside(lambda: Path(place, STATUS).read_text())
+        return {"place": place, "state": ANSWERS, **json.loads(said)}
+    except Silent:
+        return {"place": place, "state": SILENT}
+    except OSError as error:
+        return {"place": place, "state": _STATES.get(error.errno or 0, OTHER)}
+    except ValueError:
+        return {"place": place, "state": OTHER}
