@@ -96,7 +96,8 @@ class Server:
         for name, arguments, result in _FUNCTIONS:
             function = getattr(self._lib, name)
             function.argtypes, function.restype = arguments, result
-        self._session: int | None = None
+        self._session: int | None = None  # struct fuse, as long as libfuse has it
+        self._session_lock = threading.Lock()
         self.descriptor: int | None = None
         """/dev/fuse, once it is mounted. poll(2) tells POLLERR when the connection is cut."""
         self._main_thread: int | None = None
@@ -126,10 +127,11 @@ class Server:
 
     def exit(self) -> None:
         """End ``run``, from any thread. Whoever waits in an operation must be let go first."""
-        if self._session is not None and self._main_thread is not None:
-            self._lib.fuse_exit(self._session)
-            # libfuse's main thread sleeps until a signal interrupts it.
-            signal.pthread_kill(self._main_thread, WAKES_MAIN)
+        with self._session_lock:
+            if self._session is not None and self._main_thread is not None:
+                self._lib.fuse_exit(self._session)
+                # libfuse's main thread sleeps until a signal interrupts it.
+                signal.pthread_kill(self._main_thread, WAKES_MAIN)
 
     def interrupted(self) -> bool:
         """Has the client of the operation that runs in this thread been sent a signal?"""
@@ -151,8 +153,10 @@ class Server:
             self._keep_alive.append(callback)
             setattr(operations, name, ctypes.cast(callback, types[name]))
         init = ctypes.CFUNCTYPE(c_void_p, c_void_p)(self._init)
-        self._keep_alive.append(init)
+        destroy = ctypes.CFUNCTYPE(None, c_void_p)(self._destroy)
+        self._keep_alive += (init, destroy)
         operations.init = ctypes.cast(init, types["init"])
+        operations.destroy = ctypes.cast(destroy, types["destroy"])
         operations.flag_nullpath_ok = operations.flag_nopath = 1
         return operations
 
@@ -181,6 +185,11 @@ class Server:
         self.descriptor = lib.fuse_chan_fd(channel)
         threading.Thread(target=self._mounted, daemon=True).start()
         return 0
+
+    def _destroy(self, _: int) -> None:
+        """libfuse frees the session next (fuse_session_destroy)."""
+        with self._session_lock:
+            self._session = None
 
     def _handle(self, info: int) -> int:
         return c_uint64.from_address(info + self._fh).value
