@@ -61,10 +61,12 @@ MODULE_CALLS: dict[str, dict[int, dict[int, str]]] = {
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mount.argtypes = (c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
+libc.umount2.argtypes = (c_char_p, c_int)
 libc.unshare.argtypes = (c_int,)
 libc.setns.argtypes = (c_int, c_int)
 libc.setfsuid.argtypes = libc.setfsgid.argtypes = (ctypes.c_uint32,)
 libc.prctl.argtypes = (c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+libc.statx.argtypes = (c_int, c_char_p, c_int, ctypes.c_uint, ctypes.c_void_p)
 
 
 def failure() -> OSError:
@@ -85,11 +87,33 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) ->
 
 # -- mounts and namespaces (include/uapi/linux/mount.h, sched.h) -----------------------------------
 
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MNT_FORCE, MNT_DETACH = 1, 2
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+
+# -- statx (include/uapi/linux/fcntl.h, stat.h) ----------------------------------------------------
+
+AT_FDCWD, AT_STATX_DONT_SYNC = -100, 0x4000
+_STATX_BYTES, _STATX_DEVICE = 256, struct.Struct("<128x8x2I")
+
+
+def device_unasked(path: bytes) -> tuple[int, int]:
+    """MAJOR, MINOR of the file system that ``path`` leads to. OSError.
+
+    A server that may be behind it is not asked about the file, as by stat(2); it is about the way
+    to it, unless that is a magic link of /proc.
+    """
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    if libc.statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, 0, buffer):
+        raise failure()
+    major, minor = _STATX_DEVICE.unpack_from(buffer)
+    return major, minor
+
 
 # -- prctl, seccomp (include/uapi/linux/prctl.h, seccomp.h, bpf_common.h) --------------------------
 
+PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3

@@ -79,17 +79,26 @@ _FUNCTIONS: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("fuse_get_session", (c_void_p,), c_void_p),
     ("fuse_session_next_chan", (c_void_p, c_void_p), c_void_p),
     ("fuse_chan_fd", (c_void_p,), c_int),
+    ("fuse_kern_chan_new", (c_int,), c_void_p),
+    ("fuse_loop_mt", (c_void_p,), c_int),
+    ("fuse_destroy", (c_void_p,), None),
 )
 
 _FILL = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_long)
 
 
-class Server:
-    """One mounted file system. ``run`` serves it until it is unmounted or ``exit`` is called."""
+class _Arguments(ctypes.Structure):
+    """struct fuse_args"""
 
-    def __init__(self, mountpoint: str, options: Iterable[str]) -> None:
-        """``options`` as after mount's -o. UserError: it cannot be mounted here."""
-        self._mountpoint = mountpoint
+    _fields_ = (("argc", c_int), ("argv", c_void_p), ("allocated", c_int))
+
+
+class Server:
+    """One file system. ``run`` mounts it and serves it until it is unmounted or ``exit`` is called;
+    ``serve`` serves what is mounted already."""
+
+    def __init__(self, options: Iterable[str]) -> None:
+        """``options`` as after mount's -o. UserError: libfuse is missing."""
         self._options = ",".join(options)
         self._fuse = load_fusepy()
         self._lib = self._fuse._libfuse
@@ -109,7 +118,9 @@ class Server:
 
     # -- running ----------------------------------------------------------------------------------
 
-    def run(self, files: FileSystem, mounted: Callable[[], None] = lambda: None) -> int:
+    def run(
+        self, mountpoint: str, files: FileSystem, mounted: Callable[[], None] = lambda: None
+    ) -> int:
         """Mount ``files`` and serve them; returns when the file system is gone.
 
         ``mounted`` is called in a thread of its own once it answers. Not 0: it could not be
@@ -117,13 +128,45 @@ class Server:
         """
         self._files, self._mounted = files, mounted
         self._main_thread = threading.get_ident()
-        arguments = ["modfs", "-f", "-o", self._options, self._mountpoint]
+        arguments = ["modfs", "-f", "-o", self._options, mountpoint]
         argv = (c_char_p * len(arguments))(*map(os.fsencode, arguments))
         operations = self._operations()
         result: int = self._lib.fuse_main_real(
             len(arguments), argv, ctypes.pointer(operations), ctypes.sizeof(operations), None
         )
         return result
+
+    def serve(self, descriptor: int, files: FileSystem, ready: Callable[[], None]) -> None:
+        """Serve a connection of /dev/fuse that somebody has mounted, and close it in the end.
+
+        Returns when it is cut. ``ready`` as ``mounted`` of ``run``. UserError: libfuse refuses it.
+        """
+        self._files, self._mounted = files, ready
+        self._main_thread = threading.get_ident()
+        words = ["modfs", "-o", self._options]
+        argv = (c_char_p * (len(words) + 1))(*map(os.fsencode, words))
+        arguments = _Arguments(len(words), ctypes.addressof(argv), 0)
+        operations = self._operations()
+        channel = self._lib.fuse_kern_chan_new(descriptor)
+        found = self._fuse_new(
+            channel,
+            ctypes.byref(arguments),
+            ctypes.pointer(operations),
+            ctypes.sizeof(operations),
+            None,
+        )
+        if not found:
+            raise UserError("libfuse cannot serve what is mounted")
+        self._lib.fuse_loop_mt(found)
+        self._lib.fuse_destroy(found)  # which closes the descriptor
+
+    @property
+    def _fuse_new(self) -> Any:
+        """libfuse's, of 2.6 on: to dlsym(3) the name means the oldest."""
+        prototype = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
+        find = ctypes.CDLL(None).dlvsym
+        find.argtypes, find.restype = (c_void_p, c_char_p, c_char_p), c_void_p
+        return prototype(find(self._lib._handle, b"fuse_new", b"FUSE_2.6") or 0)
 
     def exit(self) -> None:
         """End ``run``, from any thread. Whoever waits in an operation must be let go first."""

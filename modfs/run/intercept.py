@@ -17,6 +17,7 @@ from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModu
 from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
+from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
 
 log = logging.getLogger("modfs.intercept")
@@ -85,9 +86,11 @@ class _Waiting:
 class Supervisor:
     """Serves one listener until no program is left that could call."""
 
-    def __init__(self, listener: int, engine: SystemCalls) -> None:
+    def __init__(self, listener: int, engine: SystemCalls, own: OwnViews) -> None:
+        """``own``: what the server serves itself, and so never reads."""
         self._listener = listener
         self._engine = engine
+        self._own = own
         self._deaths = _Deaths(engine.wake)
         self._lock = threading.Lock()
         self._idle = 0
@@ -168,6 +171,8 @@ class Supervisor:
         def open_callers(file: File, access: int) -> tuple[int, bool]:
             assert isinstance(file, int)  # a caught call names no paths
             try:
+                if self._own.has(notification.tid, file):
+                    return self._own.stand_in(notification.tid, file), True
                 return descriptor_of_thread(notification.tid, file, still_there), True
             except OSError:
                 return -1, False  # which the kernel has to answer

@@ -12,6 +12,7 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Protocol
 
 from modfs.fuse.files import DIRECTORY, Attributes
@@ -129,11 +130,14 @@ class ProcView:
     Links such as ``self`` still mean whoever follows them: the real procfs answers for them.
     """
 
-    def __init__(self, files: dict[str, Callable[[], str]], real: str | None) -> None:
+    def __init__(
+        self, files: dict[str, Callable[[], str]], real: Path | None, here: Path = Path("/proc")
+    ) -> None:
         """``files`` by path, such as "modules" or "sys/kernel/modprobe"; ``real``: the folder
-        with the real procfs, None to have only the files."""
+        with the real procfs, None to have only the files; ``here``: where this process has it."""
         self._files = {b"/" + path.encode(): compose for path, compose in files.items()}
         self._real = None if real is None else os.fsencode(real)
+        self._here = os.fsencode(here)
         self._folders = {b"/"}
         for path in self._files:
             while path := path.rpartition(b"/")[0]:
@@ -144,7 +148,7 @@ class ProcView:
             return DIRECTORY
         if path in self._files:
             return _FILE
-        if self._real is None or not os.path.lexists(self._real + path):
+        if self._real is None or not os.path.lexists(self._here + path):
             raise _error(errno.ENOENT)
         return _LINK
 
@@ -155,10 +159,10 @@ class ProcView:
 
     def names(self, path: bytes) -> Iterable[bytes]:
         own = (name.rpartition(b"/") for name in (*self._files, *self._folders))
-        found = {name for folder, _, name in own if name and (folder or b"/") == path}
-        if self._real is not None:
-            found.update(os.listdir(self._real + path))
-        return found
+        found = [name for folder, _, name in own if name and (folder or b"/") == path]
+        if self._real is not None:  # in its order, which programs such as ps take for sorted
+            found += os.listdir(self._here + path)
+        return dict.fromkeys(found)
 
     def open_file(self, path: bytes) -> Opened:
         if path not in self._files:

@@ -20,8 +20,9 @@ class Files:
     def getattr(self, path):
         return DIRECTORY
 
-server = Server(sys.argv[1], ("fsname=modfs",))
-server.run(Files(), lambda: subprocess.run(["fusermount", "-u", sys.argv[1]], check=True))
+place = sys.argv[1]
+server = Server(("fsname=modfs",))
+server.run(place, Files(), lambda: subprocess.run(["fusermount", "-u", place], check=True))
 server.exit()
 """
 

@@ -110,7 +110,7 @@ def proc(tmp_path: Path) -> ProcView:
     (tmp_path / "meminfo").touch()
     (tmp_path / "self").symlink_to("nowhere")
     files = {"modules": lambda: "m 4096\n", "sys/kernel/modprobe": lambda: "/sbin/modprobe\n"}
-    return ProcView(files, str(tmp_path))
+    return ProcView(files, tmp_path, tmp_path)
 
 
 def test_files_of_our_own(proc: ProcView) -> None:
