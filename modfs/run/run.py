@@ -42,9 +42,12 @@ def run(plan: Plan) -> int:
     for namespace in namespaces:
         os.close(namespace)
     status = _wait(command)
-    with suppress(ConnectionError):  # the server may be gone already
+    said = b""
+    with suppress(ConnectionError):
         ours.send(EXITED)
-        ours.recv(MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
+        said = ours.recv(MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
+    if not said:
+        print("modfs run: its server did not answer, or was ended", file=sys.stderr)
     return status
 
 
