@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_long, c_ulong
 from pathlib import Path
+from typing import Any
 
 MACHINE = platform.machine()
 
@@ -23,6 +24,7 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "capget": 125,
         "process_vm_readv": 310,
         "seccomp": 317,
+        "statx": 332,
         "pidfd_getfd": 438,
     },
     "aarch64": {
@@ -30,6 +32,7 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "setgroups": 159,
         "process_vm_readv": 270,
         "seccomp": 277,
+        "statx": 291,
         "pidfd_getfd": 438,
     },
 }
@@ -66,7 +69,6 @@ libc.unshare.argtypes = (c_int,)
 libc.setns.argtypes = (c_int, c_int)
 libc.setfsuid.argtypes = libc.setfsgid.argtypes = (ctypes.c_uint32,)
 libc.prctl.argtypes = (c_int, c_ulong, c_ulong, c_ulong, c_ulong)
-libc.statx.argtypes = (c_int, c_char_p, c_int, ctypes.c_uint, ctypes.c_void_p)
 
 
 def failure() -> OSError:
@@ -85,6 +87,13 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) ->
     return result
 
 
+def _prototype(name: str, *arguments: Any) -> tuple[Any, int]:
+    """syscall(2) for one call that is made often, and that one's number, which comes first."""
+    function = libc["syscall"]
+    function.argtypes, function.restype = (c_long, *arguments), c_long
+    return function, _NUMBERS.get(MACHINE, {}).get(name, -1)
+
+
 # -- mounts and namespaces (include/uapi/linux/mount.h, sched.h) -----------------------------------
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
@@ -94,18 +103,16 @@ CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 
 # -- statx (include/uapi/linux/fcntl.h, stat.h) ----------------------------------------------------
 
-AT_FDCWD, AT_STATX_DONT_SYNC = -100, 0x4000
-_STATX_BYTES, _STATX_DEVICE = 256, struct.Struct("<128x8x2I")
+_AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000
+_STATX_BUFFER = ctypes.c_char * 256
+_STATX_DEVICE = struct.Struct("<128x8x2I")  # stx_dev_major, stx_dev_minor
+_statx, _STATX = _prototype("statx", c_long, c_char_p, c_long, c_long, c_char_p)
 
 
-def device_unasked(path: bytes) -> tuple[int, int]:
-    """MAJOR, MINOR of the file system that ``path`` leads to. OSError.
-
-    A server that may be behind it is not asked about the file, as by stat(2); it is about the way
-    to it, unless that is a magic link of /proc.
-    """
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)
-    if libc.statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, 0, buffer):
+def device_unasked(fd: int) -> tuple[int, int]:
+    """MAJOR, MINOR of the file system of an open file; no server of it is asked. OSError."""
+    buffer = _STATX_BUFFER()
+    if _statx(_STATX, fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, 0, buffer):
         raise failure()
     major, minor = _STATX_DEVICE.unpack_from(buffer)
     return major, minor
@@ -134,13 +141,18 @@ IOVEC = struct.Struct("<QQ")
 
 CAP_SYS_MODULE = 16
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_HEADER = struct.Struct("<Ii")  # struct __user_cap_header_struct
+_CAP_DATA = struct.Struct("<6I")  # two of struct __user_cap_data_struct
+_CAP_BUFFER = ctypes.c_char * _CAP_DATA.size
+_capget, _CAPGET = _prototype("capget", c_char_p, c_char_p)
 
 
 def effective_capabilities(tid: int) -> int:
     """The lower 32 bits of a thread's effective set. OSError: ESRCH."""
-    data = ctypes.create_string_buffer(24)
-    syscall("capget", struct.pack("<Ii", _LINUX_CAPABILITY_VERSION_3, tid), data)
-    return int(struct.unpack_from("<I", data.raw)[0])
+    data = _CAP_BUFFER()
+    if _capget(_CAPGET, _CAP_HEADER.pack(_LINUX_CAPABILITY_VERSION_3, tid), data):
+        raise failure()
+    return int(_CAP_DATA.unpack(data)[0])
 
 
 def setgroups_of_thread(groups: list[int]) -> None:
@@ -152,6 +164,10 @@ def setgroups_of_thread(groups: list[int]) -> None:
 # -- other threads ---------------------------------------------------------------------------------
 
 PIDFD_THREAD = os.O_EXCL  # 6.9
+_pidfd_getfd, _PIDFD_GETFD = _prototype("pidfd_getfd", c_long, c_long, c_long)
+_process_vm_readv, _PROCESS_VM_READV = _prototype(
+    "process_vm_readv", c_long, c_char_p, c_long, c_char_p, c_long, c_long
+)
 
 
 def pidfd_of_thread(tid: int) -> int:
@@ -174,7 +190,10 @@ def descriptor_of_thread(tid: int, fd: int, still_there: Callable[[], bool] = la
     try:
         if not still_there():
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-        return syscall("pidfd_getfd", pidfd, fd, 0)
+        found: int = _pidfd_getfd(_PIDFD_GETFD, pidfd, fd, 0)
+        if found < 0:
+            raise failure()
+        return found
     finally:
         os.close(pidfd)
 
@@ -183,8 +202,6 @@ def memory_of_thread(tid: int, address: int, size: int) -> bytes | None:
     """``size`` bytes of another process's memory; None where not all of it is mapped."""
     buffer = bytearray(size)
     local = IOVEC.pack(ctypes.addressof(ctypes.c_char.from_buffer(buffer)), size)
-    try:
-        done = syscall("process_vm_readv", tid, local, 1, IOVEC.pack(address, size), 1, 0)
-    except OSError:
-        return None
+    remote = IOVEC.pack(address, size)
+    done = _process_vm_readv(_PROCESS_VM_READV, tid, local, 1, remote, 1, 0)
     return bytes(buffer) if done == size else None

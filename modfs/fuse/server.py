@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
@@ -97,9 +97,13 @@ class Server:
     """One file system. ``run`` mounts it and serves it until it is unmounted or ``exit`` is called;
     ``serve`` serves what is mounted already."""
 
-    def __init__(self, options: Iterable[str]) -> None:
-        """``options`` as after mount's -o. UserError: libfuse is missing."""
+    def __init__(self, options: Iterable[str], without: Container[str] = ()) -> None:
+        """``options`` as after mount's -o. ``without``: operations that are to be ENOSYS.
+
+        UserError: libfuse is missing.
+        """
         self._options = ",".join(options)
+        self._without = without
         self._fuse = load_fusepy()
         self._lib = self._fuse._libfuse
         for name, arguments, result in _FUNCTIONS:
@@ -191,6 +195,8 @@ class Server:
         operations = self._fuse.fuse_operations()
         types = {name: kind for name, kind, *_ in self._fuse.fuse_operations._fields_}
         for name, arguments in _PROTOTYPES.items():
+            if name in self._without:
+                continue
             method = getattr(self, f"_{name}", _refuse)
             callback = ctypes.CFUNCTYPE(c_int, *arguments)(self._guarded(name, method))
             self._keep_alive.append(callback)

@@ -171,9 +171,8 @@ class Supervisor:
         def open_callers(file: File, access: int) -> tuple[int, bool]:
             assert isinstance(file, int)  # a caught call names no paths
             try:
-                if self._own.has(notification.tid, file):
-                    return self._own.stand_in(notification.tid, file), True
-                return descriptor_of_thread(notification.tid, file, still_there), True
+                fd = descriptor_of_thread(notification.tid, file, still_there)
+                return self._own.instead(fd), True
             except OSError:
                 return -1, False  # which the kernel has to answer
 

@@ -8,9 +8,14 @@ closes none.
 from __future__ import annotations
 
 import os
+from fcntl import F_GETFL, fcntl
 from pathlib import Path
 
 from modfs.linux import device_unasked
+
+WITHOUT = ("flush",)
+"""What the views do without. Each close(2) waits for the answer to FUSE_FLUSH, unless one was
+ENOSYS (fuse_flush, fs/fuse/file.c); the keeper closes the first."""
 
 
 class OwnViews:
@@ -35,24 +40,18 @@ class OwnViews:
             )
         ]
 
-    def has(self, tid: int, fd: int) -> bool:
-        """Is the descriptor ``fd`` of a thread one of its files? OSError: there is none.
+    def instead(self, fd: int) -> int:
+        """``fd`` itself, to be read; if it is of these files, another one, and ``fd`` is closed.
 
-        It is not fetched to see: closing it is a question to its server, too.
+        That is of an empty file, opened in the same way: files of procfs and debugfs have the size
+        0 as well, so that kernel_read_file says EINVAL. OSError.
         """
-        return device_unasked(b"/proc/%d/fd/%d" % (tid, fd)) == self._number
-
-    def stand_in(self, tid: int, fd: int) -> int:
-        """A descriptor to take for one that it has: of an empty file, opened in the same way.
-
-        Files of procfs and debugfs have the size 0 as well, so that kernel_read_file says EINVAL.
-        OSError: the thread is gone.
-        """
-        lines = Path(f"/proc/{tid}/fdinfo/{fd}").read_text().splitlines()
-        flags = int(next(line.split()[1] for line in lines if line.startswith("flags:")), 8)
+        if device_unasked(fd) != self._number:
+            return fd
+        access = fcntl(fd, F_GETFL) & (os.O_ACCMODE | os.O_PATH)
+        os.close(fd)  # which asks nobody: see WITHOUT
         empty = os.memfd_create("empty", os.MFD_CLOEXEC)
         try:
-            access = flags & (os.O_ACCMODE | os.O_PATH)
             return os.open(f"/proc/self/fd/{empty}", access | os.O_CLOEXEC)
         finally:
             os.close(empty)

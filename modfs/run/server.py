@@ -18,7 +18,7 @@ from loader.calls import SystemCalls
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from modfs.fuse.server import Server
-from modfs.run import sandbox, seccomp
+from modfs.run import own_views, sandbox, seccomp
 from modfs.run.engines import Engine, JoinedEngine, OwnEngine
 from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
@@ -121,7 +121,7 @@ def _serve_views(engine: Engine, keeper: Keeper) -> None:
     sysctls = {} if real is None else _SYSCTLS
     # Nothing may be remembered: processes and modules come and go.
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0")
-    server = Server((*never, "direct_io", "intr"))
+    server = Server((*never, "direct_io", "intr"), own_views.WITHOUT)
     views: dict[str, View] = {
         "module": SysModuleView(engine.module_names, engine.module_files, engine.compression),
         "proc": ProcView({"modules": engine.proc_modules, **sysctls}, real),

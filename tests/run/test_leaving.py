@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from modfs.linux import device_unasked
 from modfs.mount.mountinfo import FS_TYPE
 from modfs.run.own_views import OwnViews
 from tests.mount.conftest import wait_for
@@ -103,20 +104,20 @@ def test_views_are_no_modules(run: Run, tmp_path: Path) -> None:
 def test_a_silent_server_is_not_asked_whose_file_it_is(workshop: Path) -> None:
     place = workshop / "silent"
     with foreign(place, "text"):
-        fd = os.open(place / "file", os.O_RDONLY)
+        fds = [os.open(place / "file", access) for access in (os.O_RDONLY, os.O_PATH)]
         device = os.stat(place).st_dev
-        own = OwnViews(f"{os.major(device)}:{os.minor(device)}")
-    try:  # no server is left: fstat(2) fails
-        with pytest.raises(OSError):
-            os.fstat(fd)
-        assert own.has(os.getpid(), fd)
-        other = own.stand_in(os.getpid(), fd)
-        assert os.read(other, 10) == b""
-        assert not own.has(os.getpid(), other)
-        os.close(other)
-    finally:
-        with suppress(OSError):  # its flush is not answered
-            os.close(fd)
+    own = OwnViews(f"{os.major(device)}:{os.minor(device)}")
+    with pytest.raises(OSError):
+        os.fstat(fds[0])  # no server is left
+    assert device_unasked(fds[0]) == (os.major(device), os.minor(device))
+    path_only = own.instead(fds[1])
+    with pytest.raises(OSError):
+        os.read(path_only, 10)
+    with open("/etc/passwd") as other:
+        assert own.instead(other.fileno()) == other.fileno()
+    os.close(path_only)
+    with suppress(OSError):
+        os.close(fds[0])
 
 
 # -- what has hung --------------------------------------------------------------------------------
