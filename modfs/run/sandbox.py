@@ -30,7 +30,10 @@ STATS = DEBUG / "modules"
 _HOME = DEBUG / ".modfs"
 NESTED = "its calls are caught already: no modfs run in a modfs run"
 VIEWS = _HOME / "views"
-REAL_PROC = _HOME / "proc"
+_REAL_PROC = _HOME / "proc"
+REAL_PROC = Path(
+    "/proc/.modfs"
+)  # where all of /proc is a view: no mount over another place hides it
 
 
 def _check(result: int, what: str) -> None:
@@ -106,14 +109,14 @@ def prepare() -> None:
     if _HOME.exists():
         raise UserError(NESTED)
     _mount("modfs", DEBUG, "tmpfs", data="mode=755")
-    for folder in (_HOME, VIEWS, REAL_PROC, STATS):
+    for folder in (_HOME, VIEWS, _REAL_PROC, STATS):
         folder.mkdir()
-    bind(Path("/proc"), REAL_PROC)
+    bind(Path("/proc"), _REAL_PROC)
 
 
 def proc_has_modules() -> bool:
     """Has the host's kernel a /proc/modules that ours can be put on?"""
-    return (REAL_PROC / "modules").exists()
+    return (_REAL_PROC / "modules").exists()
 
 
 def mount_views() -> int:
@@ -139,6 +142,7 @@ def place_views(stats: Path) -> None:
     if proc_has_modules():
         bind(VIEWS / "proc/modules", Path("/proc/modules"))
     else:
+        bind(_REAL_PROC, VIEWS / "proc" / REAL_PROC.name)
         bind(VIEWS / "proc", Path("/proc"))
 
 

@@ -124,7 +124,7 @@ def _serve_views(engine: Engine, keeper: Keeper) -> None:
     server = Server((*never, "direct_io", "intr"), own_views.WITHOUT)
     views: dict[str, View] = {
         "module": SysModuleView(engine.module_names, engine.module_files, engine.compression),
-        "proc": ProcView({"modules": engine.proc_modules, **sysctls}, real),
+        "proc": ProcView({"modules": engine.proc_modules, **sysctls}, server.client, real),
         **engine.views(server),
     }
     settled = threading.Event()

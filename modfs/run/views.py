@@ -125,26 +125,33 @@ class SysModuleView:
 
 
 class ProcView:
-    """Files of our own, and links to everything else in the real /proc, which is mounted elsewhere.
+    """Files of our own, and links to everything else in the real /proc, which is mounted in here.
 
-    Links such as ``self`` still mean whoever follows them: the real procfs answers for them.
+    Links to links such as ``net`` still mean whoever follows them: the real procfs answers.
     """
 
     def __init__(
-        self, files: dict[str, Callable[[], str]], real: Path | None, here: Path = Path("/proc")
+        self,
+        files: dict[str, Callable[[], str]],
+        client: Callable[[], tuple[int, int, int]],
+        real: Path | None,
+        here: Path = Path("/proc"),
     ) -> None:
-        """``files`` by path, such as "modules" or "sys/kernel/modprobe"; ``real``: the folder
-        with the real procfs, None to have only the files; ``here``: where this process has it."""
+        """``files`` by path, such as "modules" or "sys/kernel/modprobe"; ``client``: who asks, see
+        modfs.fuse.files; ``real``: the folder with the real procfs, None to have only the files;
+        ``here``: where this process has it."""
         self._files = {b"/" + path.encode(): compose for path, compose in files.items()}
+        self._client = client
         self._real = None if real is None else os.fsencode(real)
         self._here = os.fsencode(here)
         self._folders = {b"/"}
+        self._hidden = b"" if real is None else b"/" + os.fsencode(real.name)
         for path in self._files:
             while path := path.rpartition(b"/")[0]:
                 self._folders.add(path)
 
     def getattr(self, path: bytes) -> Attributes:
-        if path in self._folders:
+        if path in self._folders or (path == self._hidden and path):
             return DIRECTORY
         if path in self._files:
             return _FILE
@@ -155,7 +162,16 @@ class ProcView:
     def readlink(self, path: bytes) -> bytes:
         if self.getattr(path) is not _LINK or self._real is None:
             raise _error(errno.EINVAL)
+        if path in (b"/self", b"/thread-self"):
+            return self._self(thread=path != b"/self")
         return self._real + path
+
+    def _self(self, thread: bool) -> bytes:
+        """As proc_self_get_link and proc_thread_self_get_link. OSError: it is gone."""
+        tid = self._client()[2]
+        with open(self._here + b"/%d/status" % tid, "rb") as status:
+            tgid = next(line.split()[1] for line in status if line.startswith(b"Tgid:"))
+        return b"%s/task/%d" % (tgid, tid) if thread else tgid
 
     def names(self, path: bytes) -> Iterable[bytes]:
         own = (name.rpartition(b"/") for name in (*self._files, *self._folders))

@@ -55,7 +55,7 @@ def test_a_tree_may_have_any_name(tmp_path: Path, name: str) -> None:
 @in_a_namespace
 def test_the_real_proc_stays_at_hand() -> None:
     found = in_namespace(
-        "sandbox.prepare(); print((sandbox.REAL_PROC / 'self/comm').exists(),"
+        "sandbox.prepare(); print((sandbox.DEBUG / '.modfs/proc/self/comm').exists(),"
         "sandbox.proc_has_modules(), sorted(path.name for path in sandbox.DEBUG.iterdir()))"
     )
     has_modules = Path("/proc/modules").exists()
