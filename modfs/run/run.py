@@ -43,8 +43,9 @@ def run(plan: Plan) -> int:
         os.close(namespace)
     status = _wait(command)
     said = b""
-    with suppress(ConnectionError):
+    with suppress(ConnectionError):  # it may have ended in between, and said so before
         ours.send(EXITED)
+    with suppress(ConnectionError):
         said = ours.recv(MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
     if not said:
         print("modfs run: its server did not answer, or was ended", file=sys.stderr)

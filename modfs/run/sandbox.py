@@ -140,7 +140,9 @@ def place_views(stats: Path) -> None:
         raise UserError("/sys/module is missing: is sysfs mounted on /sys?")
     bind(VIEWS / "module", Path("/sys/module"))
     if proc_has_modules():
-        bind(VIEWS / "proc/modules", Path("/proc/modules"))
+        for name in ("modules", "sys/kernel/modprobe", "sys/kernel/modules_disabled"):
+            if Path("/proc", name).exists():
+                bind(VIEWS / "proc" / name, Path("/proc", name))
     else:
         bind(_REAL_PROC, VIEWS / "proc" / REAL_PROC.name)
         bind(VIEWS / "proc", Path("/proc"))

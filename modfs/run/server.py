@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.calls import SystemCalls
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from modfs.fuse.server import Server
@@ -23,17 +22,12 @@ from modfs.run.engines import Engine, JoinedEngine, OwnEngine
 from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
 from modfs.run.own_views import OwnViews
+from modfs.run.sysctls import Sysctls
 from modfs.run.views import ProcView, SysModuleView, View, Views
 
 READY, EXITED, _BUSY, _DONE = b"ready", b"exited", b"busy", b"done"
 MESSAGE_MAX = 4096  # bytes
 _LINGER = 0.1  # seconds in which the last programs may end after the command
-
-# Where programs look for what the kernel runs to load modules, and whether it may.
-_SYSCTLS = {
-    "sys/kernel/modprobe": lambda: "/sbin/modprobe\n",
-    "sys/kernel/modules_disabled": lambda: "0\n",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +66,20 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     if len(keeper.namespaces) > 1:  # so that its programs are ours to look into
         sandbox.join(keeper.namespaces[:1])
     engine = _engine(plan)
-    own = _arrange(engine, keeper)
+    sysctls = Sysctls()
+    own = _arrange(engine, keeper, sysctls)
     _leave_terminal()
     socket.send_fds(channel, [READY], keeper.namespaces)
     for namespace in keeper.namespaces:
         os.close(namespace)
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
-    if not descriptors:
-        return  # the command's process failed, and has said why
-    channel.send(READY)
-    _answer_calls(descriptors[0], engine.kernel, own, channel)
-    engine.shutdown()
-    if plan.stats is not None:
-        os.write(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
+    if descriptors:  # else the command's process failed, and has said why
+        channel.send(READY)
+        supervisor = Supervisor(descriptors[0], engine.kernel, own, sysctls)
+        _answer_calls(descriptors[0], supervisor, channel)
+        engine.shutdown()
+        if plan.stats is not None:
+            os.write(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
     keeper.end()
     with suppress(ConnectionError):
         channel.send(_DONE)
@@ -96,9 +91,9 @@ def _engine(plan: Plan) -> Engine:
     return OwnEngine(plan.make(), plan.tree)
 
 
-def _arrange(engine: Engine, keeper: Keeper) -> OwnViews:
+def _arrange(engine: Engine, keeper: Keeper, sysctls: Sysctls) -> OwnViews:
     """The engine's files at the kernel's places. UserError."""
-    _serve_views(engine, keeper)
+    _serve_views(engine, keeper, sysctls)
     keeper.place(engine.folder, engine.tree)
     own = OwnViews(keeper.device)
     if seen := own.seen_by():
@@ -106,25 +101,24 @@ def _arrange(engine: Engine, keeper: Keeper) -> OwnViews:
     return own
 
 
-def _answer_calls(
-    listener: int, kernel: SystemCalls, own: OwnViews, channel: socket.socket
-) -> None:
+def _answer_calls(listener: int, supervisor: Supervisor, channel: socket.socket) -> None:
     """Until no program is left that could call."""
     watcher = threading.Thread(target=_tell_if_busy, args=(channel, listener), daemon=True)
     watcher.start()
-    Supervisor(listener, kernel, own).run()
+    supervisor.run()
 
 
-def _serve_views(engine: Engine, keeper: Keeper) -> None:
+def _serve_views(engine: Engine, keeper: Keeper, sysctls: Sysctls) -> None:
     """Have a thread serve the views; returns when they answer. UserError."""
     real = None if keeper.proc_has_modules else sandbox.REAL_PROC
-    sysctls = {} if real is None else _SYSCTLS
     # Nothing may be remembered: processes and modules come and go.
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0")
     server = Server((*never, "direct_io", "intr"), own_views.WITHOUT)
     views: dict[str, View] = {
         "module": SysModuleView(engine.module_names, engine.module_files, engine.compression),
-        "proc": ProcView({"modules": engine.proc_modules, **sysctls}, server.client, real),
+        "proc": ProcView(
+            {"modules": engine.proc_modules}, server.client, real, sysctls=sysctls.files
+        ),
         **engine.views(server),
     }
     settled = threading.Event()

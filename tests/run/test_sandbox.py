@@ -163,6 +163,15 @@ def test_ps_finds_its_order(run: Run) -> None:
     assert numbers == sorted(numbers)
 
 
+def test_modules_can_be_disabled(run: Run) -> None:
+    done = run(
+        "modprobe base; cd /proc/sys/kernel; echo /bin/true >modprobe && cat modprobe;"
+        " echo 1 >modules_disabled && cat modules_disabled; modprobe top; rmmod base; lsmod | wc -l"
+    )
+    assert done.stdout.split() == ["/bin/true", "1", "2"]
+    assert done.stderr.count("Operation not permitted") >= 2
+
+
 def test_sys_module(run: Run) -> None:
     done = run(
         "modprobe top; cd /sys/module; cat middle/initstate middle/refcnt middle/initsize"
