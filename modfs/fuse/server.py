@@ -20,7 +20,8 @@ from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
 from loader.errors import UserError
-from modfs.fuse.files import INSTALL_FUSE, FileSystem
+from modfs.fuse.files import FileSystem
+from modfs.fuse.library import Arguments, fuse_new, load_fusepy
 from modfs.fuse.python_states import KeptStates
 
 log = logging.getLogger("modfs.fuse")
@@ -28,22 +29,6 @@ log = logging.getLogger("modfs.fuse")
 
 INTERRUPTS = signal.SIGUSR1  # libfuse sends it to the thread whose client was sent a signal
 WAKES_MAIN = signal.SIGUSR2  # whoever calls Server.exit must have handlers for both
-
-_MISSING = f"libfuse 2 is missing: {INSTALL_FUSE}"
-
-
-def load_fusepy() -> Any:
-    """The module fusepy. UserError: it cannot be used here."""
-    # Left to itself it looks for the library by running ldconfig, which takes longer than a mount.
-    os.environ.setdefault("FUSE_LIBRARY_PATH", "libfuse.so.2")
-    try:
-        import fuse
-    except OSError:
-        raise UserError(_MISSING) from None
-    if not hasattr(fuse, "FUSE"):
-        raise UserError(_MISSING)  # the package fuse-python has the same name
-    return fuse
-
 
 # -- operations -----------------------------------------------------------------------------------
 
@@ -73,24 +58,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "chown": (c_char_p, c_uint, c_uint),
 }
 
-# What is called beside operations: name, argument types, type of the result.
-_FUNCTIONS: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
-    ("fuse_exit", (c_void_p,), None),
-    ("fuse_get_session", (c_void_p,), c_void_p),
-    ("fuse_session_next_chan", (c_void_p, c_void_p), c_void_p),
-    ("fuse_chan_fd", (c_void_p,), c_int),
-    ("fuse_kern_chan_new", (c_int,), c_void_p),
-    ("fuse_loop_mt", (c_void_p,), c_int),
-    ("fuse_destroy", (c_void_p,), None),
-)
-
 _FILL = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_long)
-
-
-class _Arguments(ctypes.Structure):
-    """struct fuse_args"""
-
-    _fields_ = (("argc", c_int), ("argv", c_void_p), ("allocated", c_int))
 
 
 class Server:
@@ -106,9 +74,6 @@ class Server:
         self._without = without
         self._fuse = load_fusepy()
         self._lib = self._fuse._libfuse
-        for name, arguments, result in _FUNCTIONS:
-            function = getattr(self._lib, name)
-            function.argtypes, function.restype = arguments, result
         self._session: int | None = None  # struct fuse, as long as libfuse has it
         self._session_lock = threading.Lock()
         self.descriptor: int | None = None
@@ -149,10 +114,10 @@ class Server:
         self._main_thread = threading.get_ident()
         words = ["modfs", "-o", self._options]
         argv = (c_char_p * (len(words) + 1))(*map(os.fsencode, words))
-        arguments = _Arguments(len(words), ctypes.addressof(argv), 0)
+        arguments = Arguments(len(words), ctypes.addressof(argv), 0)
         operations = self._operations()
         channel = self._lib.fuse_kern_chan_new(descriptor)
-        found = self._fuse_new(
+        found = fuse_new(self._lib)(
             channel,
             ctypes.byref(arguments),
             ctypes.pointer(operations),
@@ -163,14 +128,6 @@ class Server:
             raise UserError("libfuse cannot serve what is mounted")
         self._lib.fuse_loop_mt(found)
         self._lib.fuse_destroy(found)  # which closes the descriptor
-
-    @property
-    def _fuse_new(self) -> Any:
-        """libfuse's, of 2.6 on: to dlsym(3) the name means the oldest."""
-        prototype = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
-        find = ctypes.CDLL(None).dlvsym
-        find.argtypes, find.restype = (c_void_p, c_char_p, c_char_p), c_void_p
-        return prototype(find(self._lib._handle, b"fuse_new", b"FUSE_2.6") or 0)
 
     def exit(self) -> None:
         """End ``run``, from any thread. Whoever waits in an operation must be let go first."""

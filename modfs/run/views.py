@@ -21,6 +21,7 @@ from modfs.mount.directory import ModulesDirectory
 
 _FILE = Attributes(stat.S_IFREG | 0o444)
 _WRITABLE = Attributes(stat.S_IFREG | 0o644)
+_UEVENT = Attributes(stat.S_IFREG | 0o200)
 _LINK = Attributes(stat.S_IFLNK | 0o777)
 
 
@@ -65,6 +66,26 @@ class DebugView:
         return self._files.readdir(self._files.opendir(path))
 
 
+class Uevent(TextFile):
+    """/sys/module/NAME/uevent: takes an event's name (kobject_synth_uevent), and tells nobody."""
+
+    __slots__ = ()
+    ACTIONS = frozenset(b"add remove change move online offline bind unbind".split())
+
+    def __init__(self) -> None:
+        super().__init__(str)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """OSError: EIO, as of an attribute that shows nothing (module_attr_show)."""
+        raise _error(errno.EIO)
+
+    def write(self, data: bytes) -> int:
+        """OSError: EINVAL, no such event. What follows its name goes with it."""
+        if data.removesuffix(b"\n").partition(b" ")[0] not in self.ACTIONS:
+            raise _error(errno.EINVAL)
+        return len(data)
+
+
 class SysModuleView:
     """/sys/module: a folder for each module, and the compression that the kernel knows."""
 
@@ -95,7 +116,7 @@ class SysModuleView:
         if not files:
             return None
         if not folder:
-            return {file.partition("/")[0] for file in files} | {"holders", "sections"}
+            return {file.partition("/")[0] for file in files} | {"holders", "sections", "uevent"}
         if folder not in ("holders", "sections", "parameters"):
             return None
         inside = {
@@ -106,9 +127,15 @@ class SysModuleView:
     def getattr(self, path: bytes) -> Attributes:
         if self._names(path) is not None:
             return DIRECTORY
+        if self._is_uevent(path):
+            return _UEVENT
         if self._file(path) is None:
             raise _error(errno.ENOENT)
         return _LINK if b"/holders/" in path else _FILE
+
+    def _is_uevent(self, path: bytes) -> bool:
+        folder, _, name = path.rpartition(b"/")
+        return name == b"uevent" and folder.count(b"/") == 1 and self._names(folder) is not None
 
     def readlink(self, path: bytes) -> bytes:
         if b"/holders/" not in path:
@@ -119,6 +146,8 @@ class SysModuleView:
         return [name.encode() for name in sorted(self._names(path) or ())]
 
     def open_file(self, path: bytes) -> Opened:
+        if self._is_uevent(path):
+            return Uevent()
         text = self._file(path)
         if text is None:
             raise _error(errno.ENOENT)

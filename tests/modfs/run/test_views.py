@@ -69,6 +69,20 @@ def test_files() -> None:
     assert kind(view, b"/m/refcnt") == "file"
 
 
+def test_uevent_takes_the_names_of_events() -> None:
+    """kobject_synth_uevent; the file can only be written."""
+    view = sys_module()
+    assert view.getattr(b"/m/uevent").mode == stat.S_IFREG | 0o200
+    assert b"uevent" in view.names(b"/m")
+    for data in (b"add", b"change\n", b"remove 6e1a SEAT=1\n"):
+        assert view.open_file(b"/m/uevent").write(data) == len(data)
+    for data in (b"added\n", b"", b" add"):
+        assert error_of(lambda data=data: view.open_file(b"/m/uevent").write(data)) == errno.EINVAL  # type: ignore[misc]
+    assert error_of(lambda: view.open_file(b"/m/uevent").read(10, 0)) == errno.EIO
+    for path in (b"/absent/uevent", b"/uevent", b"/m/holders/uevent"):
+        assert error_of(lambda path=path: view.getattr(path)) == errno.ENOENT  # type: ignore[misc]
+
+
 def test_holders_are_links_to_modules() -> None:
     view = sys_module()
     assert kind(view, b"/m/holders/user") == "link"
