@@ -171,14 +171,18 @@ watchdog.EVERY_SECONDS, watchdog.ANSWER_SECONDS = 0.2, 1.0
 sys.argv[0] = "modfs"
 main()
 """
-# Its parent is modfs run, whose other child is the server. The second cat never was answered.
+# Its parent is modfs run, whose other child is the server. Threads stop one after the other; they
+# are looked at from a folder of the real procfs, where no view is on the way.
 STOPS_THE_SERVER = """
 cat /sys/module/compression
-for child in $(cat /proc/$PPID/task/$PPID/children); do
-    [ $child = $$ ] || kill -STOP $child
+cd -P /proc/$PPID/task/$PPID
+for child in $(cat children); do
+    [ $child = $$ ] && continue
+    kill -STOP $child
+    while grep -L '^State:.[TZX]' ../../../$child/task/*/status | grep -q .; do :; done
 done
 cat /sys/module/compression || echo refused
-insmod nothing.ko 2>/dev/null || echo refused
+insmod /nothing.ko 2>/dev/null || echo refused
 """
 
 
