@@ -70,6 +70,7 @@ MODULE_CALLS: dict[str, dict[int, dict[int, str]]] = {
 libc = ctypes.CDLL(None, use_errno=True)
 _libc = ctypes.PyDLL(None, use_errno=True)
 libc.mount.argtypes = (c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
+libc.umount2.argtypes = (c_char_p, c_int)
 libc.unshare.argtypes = (c_int,)
 libc.setns.argtypes = (c_int, c_int)
 libc.setfsuid.argtypes = libc.setfsgid.argtypes = (ctypes.c_uint32,)
@@ -111,6 +112,7 @@ _how: dict[tuple[int, int], bytes] = {}  # by flags and resolve, of which there 
 _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000
 _STATX_INO, _STATX_MNT_ID = 0x100, 0x1000  # 5.8
 _STATX_BUFFER = ctypes.c_char * 256
+_STATX_DEVICE = struct.Struct("<128x8x2I")  # stx_dev_major, stx_dev_minor
 _STATX_PLACE = struct.Struct("<32xQ96x2IQ")  # stx_ino, stx_dev_major, stx_dev_minor, stx_mnt_id
 _STATFS_BYTES = 256  # more than there are
 _POLLIN = 1
@@ -154,6 +156,15 @@ def place(path: str, folder: int = AT_FDCWD) -> Place:
     return Place(*_STATX_PLACE.unpack_from(buffer))
 
 
+def device_unasked(fd: int) -> tuple[int, int]:
+    """MAJOR, MINOR of the file system of an open file; no server of it is asked. OSError."""
+    buffer = _STATX_BUFFER()
+    if _statx(_STATX, fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, 0, buffer):
+        raise failure()
+    major, minor = _STATX_DEVICE.unpack_from(buffer)
+    return major, minor
+
+
 def file_system_type(fd: int) -> int:
     """Such as PROC_SUPER_MAGIC. OSError: as fstatfs(2)."""
     buffer = ctypes.create_string_buffer(_STATFS_BYTES)
@@ -174,7 +185,9 @@ def wait_readable(fd: int, milliseconds: int = -1) -> bool:
 
 # -- mounts and namespaces (include/uapi/linux/mount.h, sched.h) -----------------------------------
 
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MNT_FORCE, MNT_DETACH = 1, 2
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 NS_GET_PARENT, NS_GET_OWNER_UID = 0xB702, 0xB704  # include/uapi/linux/nsfs.h
 
@@ -242,6 +255,10 @@ def setgroups_of_thread(groups: list[int]) -> None:
 # -- other threads ---------------------------------------------------------------------------------
 
 PIDFD_THREAD = os.O_EXCL  # 6.9
+_pidfd_getfd, _PIDFD_GETFD = _prototype("pidfd_getfd", c_long, c_long, c_long)
+_process_vm_readv, _PROCESS_VM_READV = _prototype(
+    "process_vm_readv", c_long, c_char_p, c_long, c_char_p, c_long, c_long
+)
 
 
 def pidfd_of_thread(tid: int) -> int:
@@ -264,7 +281,10 @@ def descriptor_of_thread(tid: int, fd: int, still_there: Callable[[], bool] = la
     try:
         if not still_there():
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-        return syscall("pidfd_getfd", pidfd, fd, 0)
+        found: int = _pidfd_getfd(_PIDFD_GETFD, pidfd, fd, 0)
+        if found < 0:
+            raise failure()
+        return found
     finally:
         os.close(pidfd)
 
@@ -273,8 +293,6 @@ def memory_of_thread(tid: int, address: int, size: int) -> bytes | None:
     """``size`` bytes of another process's memory; None where not all of it is mapped."""
     buffer = bytearray(size)
     local = IOVEC.pack(ctypes.addressof(ctypes.c_char.from_buffer(buffer)), size)
-    try:
-        done = syscall("process_vm_readv", tid, local, 1, IOVEC.pack(address, size), 1, 0)
-    except OSError:
-        return None
+    remote = IOVEC.pack(address, size)
+    done = _process_vm_readv(_PROCESS_VM_READV, tid, local, 1, remote, 1, 0)
     return bytes(buffer) if done == size else None

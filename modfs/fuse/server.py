@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import importlib
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
 from loader.errors import UserError
-from modfs.fuse.files import INSTALL_FUSE, FileSystem
+from modfs.fuse.files import FileSystem
+from modfs.fuse.library import Arguments, fuse_new, load_fusepy
 from modfs.fuse.python_states import KeptStates
 
 log = logging.getLogger("modfs.fuse")
@@ -29,26 +29,6 @@ log = logging.getLogger("modfs.fuse")
 
 INTERRUPTS = signal.SIGUSR1  # libfuse sends it to the thread whose client was sent a signal
 WAKES_MAIN = signal.SIGUSR2  # whoever calls Server.exit must have handlers for both
-
-_MISSING = f"libfuse 2 is missing: {INSTALL_FUSE}"
-
-
-def load_fusepy() -> Any:
-    """The module fusepy. UserError: it cannot be used here."""
-    # Left to itself it looks for the library by running ldconfig, which takes longer than a mount.
-    os.environ.setdefault("FUSE_LIBRARY_PATH", "libfuse.so.2")
-    # Debian's package calls the module fusepy; what is called fuse there is another one's.
-    for name in ("fuse", "fusepy"):
-        try:
-            module = importlib.import_module(name)
-        except OSError:
-            raise UserError(_MISSING) from None
-        except ModuleNotFoundError:
-            continue
-        if hasattr(module, "FUSE"):
-            return module
-    raise UserError("fusepy is missing: pip install fusepy, or apt-get install python3-fusepy")
-
 
 # -- operations -----------------------------------------------------------------------------------
 
@@ -78,30 +58,24 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "chown": (c_char_p, c_uint, c_uint),
 }
 
-# What is called beside operations: name, argument types, type of the result.
-_FUNCTIONS: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
-    ("fuse_exit", (c_void_p,), None),
-    ("fuse_get_session", (c_void_p,), c_void_p),
-    ("fuse_session_next_chan", (c_void_p, c_void_p), c_void_p),
-    ("fuse_chan_fd", (c_void_p,), c_int),
-)
-
 _FILL = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_long)
 
 
 class Server:
-    """One mounted file system. ``run`` serves it until it is unmounted or ``exit`` is called."""
+    """One file system. ``run`` mounts it and serves it until it is unmounted or ``exit`` is called;
+    ``serve`` serves what is mounted already."""
 
-    def __init__(self, mountpoint: str, options: Iterable[str]) -> None:
-        """``options`` as after mount's -o. UserError: it cannot be mounted here."""
-        self._mountpoint = mountpoint
+    def __init__(self, options: Iterable[str], without: Container[str] = ()) -> None:
+        """``options`` as after mount's -o. ``without``: operations that are to be ENOSYS.
+
+        UserError: libfuse is missing.
+        """
         self._options = ",".join(options)
+        self._without = without
         self._fuse = load_fusepy()
         self._lib = self._fuse._libfuse
-        for name, arguments, result in _FUNCTIONS:
-            function = getattr(self._lib, name)
-            function.argtypes, function.restype = arguments, result
-        self._session: int | None = None
+        self._session: int | None = None  # struct fuse, as long as libfuse has it
+        self._session_lock = threading.Lock()
         self.descriptor: int | None = None
         """/dev/fuse, once it is mounted. poll(2) tells POLLERR when the connection is cut."""
         self._main_thread: int | None = None
@@ -113,7 +87,9 @@ class Server:
 
     # -- running ----------------------------------------------------------------------------------
 
-    def run(self, files: FileSystem, mounted: Callable[[], None] = lambda: None) -> int:
+    def run(
+        self, mountpoint: str, files: FileSystem, mounted: Callable[[], None] = lambda: None
+    ) -> int:
         """Mount ``files`` and serve them; returns when the file system is gone.
 
         ``mounted`` is called in a thread of its own once it answers. Not 0: it could not be
@@ -121,7 +97,7 @@ class Server:
         """
         self._files, self._mounted = files, mounted
         self._main_thread = threading.get_ident()
-        arguments = ["modfs", "-f", "-o", self._options, self._mountpoint]
+        arguments = ["modfs", "-f", "-o", self._options, mountpoint]
         argv = (c_char_p * len(arguments))(*map(os.fsencode, arguments))
         operations = self._operations()
         result: int = self._lib.fuse_main_real(
@@ -129,12 +105,37 @@ class Server:
         )
         return result
 
+    def serve(self, descriptor: int, files: FileSystem, ready: Callable[[], None]) -> None:
+        """Serve a connection of /dev/fuse that somebody has mounted, and close it in the end.
+
+        Returns when it is cut. ``ready`` as ``mounted`` of ``run``. UserError: libfuse refuses it.
+        """
+        self._files, self._mounted = files, ready
+        self._main_thread = threading.get_ident()
+        words = ["modfs", "-o", self._options]
+        argv = (c_char_p * (len(words) + 1))(*map(os.fsencode, words))
+        arguments = Arguments(len(words), ctypes.addressof(argv), 0)
+        operations = self._operations()
+        channel = self._lib.fuse_kern_chan_new(descriptor)
+        found = fuse_new(self._lib)(
+            channel,
+            ctypes.byref(arguments),
+            ctypes.pointer(operations),
+            ctypes.sizeof(operations),
+            None,
+        )
+        if not found:
+            raise UserError("libfuse cannot serve what is mounted")
+        self._lib.fuse_loop_mt(found)
+        self._lib.fuse_destroy(found)  # which closes the descriptor
+
     def exit(self) -> None:
         """End ``run``, from any thread. Whoever waits in an operation must be let go first."""
-        if self._session is not None and self._main_thread is not None:
-            self._lib.fuse_exit(self._session)
-            # libfuse's main thread sleeps until a signal interrupts it.
-            signal.pthread_kill(self._main_thread, WAKES_MAIN)
+        with self._session_lock:
+            if self._session is not None and self._main_thread is not None:
+                self._lib.fuse_exit(self._session)
+                # libfuse's main thread sleeps until a signal interrupts it.
+                signal.pthread_kill(self._main_thread, WAKES_MAIN)
 
     def interrupted(self) -> bool:
         """Has the client of the operation that runs in this thread been sent a signal?"""
@@ -151,13 +152,17 @@ class Server:
         operations = self._fuse.fuse_operations()
         types = {name: kind for name, kind, *_ in self._fuse.fuse_operations._fields_}
         for name, arguments in _PROTOTYPES.items():
+            if name in self._without:
+                continue
             method = getattr(self, f"_{name}", _refuse)
             callback = ctypes.CFUNCTYPE(c_int, *arguments)(self._guarded(name, method))
             self._keep_alive.append(callback)
             setattr(operations, name, ctypes.cast(callback, types[name]))
         init = ctypes.CFUNCTYPE(c_void_p, c_void_p)(self._init)
-        self._keep_alive.append(init)
+        destroy = ctypes.CFUNCTYPE(None, c_void_p)(self._destroy)
+        self._keep_alive += (init, destroy)
         operations.init = ctypes.cast(init, types["init"])
+        operations.destroy = ctypes.cast(destroy, types["destroy"])
         operations.flag_nullpath_ok = operations.flag_nopath = 1
         return operations
 
@@ -186,6 +191,11 @@ class Server:
         self.descriptor = lib.fuse_chan_fd(channel)
         threading.Thread(target=self._mounted, daemon=True).start()
         return 0
+
+    def _destroy(self, _: int) -> None:
+        """libfuse frees the session next (fuse_session_destroy)."""
+        with self._session_lock:
+            self._session = None
 
     def _handle(self, info: int) -> int:
         return c_uint64.from_address(info + self._fh).value

@@ -29,10 +29,10 @@ def serve(
     from modfs.fuse.server import Server
     from modfs.mount.directory import ModulesDirectory
 
-    server = Server(mountpoint, mount_options(options.fuse))
+    server = Server(mount_options(options.fuse))
     if threading.current_thread() is not threading.main_thread():
         files = ModulesDirectory(live, server, options.control_mode)
-        return server.run(files, ready)
+        return server.run(mountpoint, files, ready)
     ending = Ending(live, server, mountpoint, hung_up)
     files = ModulesDirectory(live, server, options.control_mode, ending.begin)
 
@@ -41,4 +41,4 @@ def serve(
         ready()
 
     with ending.watching(files):
-        return server.run(files, mounted)
+        return server.run(mountpoint, files, mounted)

@@ -17,7 +17,9 @@ from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModu
 from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
+from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
+from modfs.run.sysctls import Sysctls
 
 log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
@@ -85,9 +87,12 @@ class _Waiting:
 class Supervisor:
     """Serves one listener until no program is left that could call."""
 
-    def __init__(self, listener: int, engine: SystemCalls) -> None:
+    def __init__(self, listener: int, engine: SystemCalls, own: OwnViews, sysctls: Sysctls) -> None:
+        """``own``: what the server serves itself, and so never reads."""
         self._listener = listener
         self._engine = engine
+        self._own = own
+        self._sysctls = sysctls
         self._deaths = _Deaths(engine.wake)
         self._lock = threading.Lock()
         self._idle = 0
@@ -145,6 +150,7 @@ class Supervisor:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
+        capable = capable and not self._sysctls.modules_disabled  # may_init_module
         caller = Caller(waiting.pending, capable, self._open_callers(notification))
         try:
             call = self._read[notification.call](notification)
@@ -168,7 +174,8 @@ class Supervisor:
         def open_callers(file: File, access: int) -> tuple[int, bool]:
             assert isinstance(file, int)  # a caught call names no paths
             try:
-                return descriptor_of_thread(notification.tid, file, still_there), True
+                fd = descriptor_of_thread(notification.tid, file, still_there)
+                return self._own.instead(fd), True
             except OSError:
                 return -1, False  # which the kernel has to answer
 

@@ -1,9 +1,10 @@
-"""modfs run: three processes.
+"""modfs run: three processes, and those that keep the sandbox.
 
 The one that the user started waits for the command and passes its exit status on. A server, in a
-session of its own, holds the engine, the file systems and the namespace, and answers the command's
-module calls. The command itself enters that namespace, has its calls caught, and starts. The server
-ends with the last program in the namespace, and the namespace with it.
+session of its own, holds the engine, serves the file systems and answers the command's module
+calls. A keeper, which the server starts, makes the namespaces and their mounts, which the server
+itself never sees (modfs.run.keeper), and has a watchdog. The command itself enters the namespaces,
+has its calls caught, and starts. The server and the keeper end with the last program in there.
 """
 
 from __future__ import annotations
@@ -17,14 +18,9 @@ from contextlib import suppress
 
 from loader.errors import UserError
 from modfs.run import sandbox, seccomp
-from modfs.run.server import (
-    EXITED,
-    MESSAGE_MAX,
-    READY,
-    READY_IN_USER_NAMESPACE,
-    Plan,
-    serve_and_exit,
-)
+from modfs.run.server import EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
+
+_NAMESPACES_MAX = 2
 
 
 def run(plan: Plan) -> int:
@@ -37,16 +33,22 @@ def run(plan: Plan) -> int:
         ours.close()
         serve_and_exit(plan, theirs)
     theirs.close()
-    said = ours.recv(MESSAGE_MAX)
-    if said not in (READY, READY_IN_USER_NAMESPACE):
+    said, namespaces, _, _ = socket.recv_fds(ours, MESSAGE_MAX, _NAMESPACES_MAX)
+    if said != READY:
         raise UserError(said.decode(errors="replace") or "the server ended early")
     command = os.fork()
     if command == 0:
-        _become(plan.command, server, said == READY_IN_USER_NAMESPACE, ours)
+        _become(plan.command, namespaces, ours)
+    for namespace in namespaces:
+        os.close(namespace)
     status = _wait(command)
-    with suppress(ConnectionError):  # the server may be gone already
+    said = b""
+    with suppress(ConnectionError):  # it may have ended in between, and said so before
         ours.send(EXITED)
-        ours.recv(MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
+    with suppress(ConnectionError):
+        said = ours.recv(MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
+    if not said:
+        print("modfs run: its server did not answer, or was ended", file=sys.stderr)
     return status
 
 
@@ -70,11 +72,11 @@ def _wait(command: int) -> int:
 # -- the command's process ------------------------------------------------------------------------
 
 
-def _become(command: tuple[str, ...], server: int, user: bool, channel: socket.socket) -> None:
-    """Enter the namespace, have calls caught, and become the command. Never returns."""
+def _become(command: tuple[str, ...], namespaces: list[int], channel: socket.socket) -> None:
+    """Enter the namespaces, have calls caught, and become the command. Never returns."""
     status = 126
     try:
-        sandbox.join(server, user=user)
+        sandbox.join(namespaces)
         listener = _catch_calls()
         socket.send_fds(channel, [b"listener"], [listener])
         os.close(listener)
@@ -99,5 +101,5 @@ def _catch_calls() -> int:
         return seccomp.install()
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise UserError("its calls are caught already: no modfs run in a modfs run") from None
+            raise UserError(sandbox.NESTED) from None
         raise UserError(f"its calls cannot be caught: {error.strerror}") from None

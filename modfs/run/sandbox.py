@@ -1,12 +1,13 @@
 """The mount namespace of ``modfs run``: our files at the kernel's places, the host untouched.
 
-Everything is mounted in a namespace that only the command, what it starts and our server are in; it
+Everything is mounted in a namespace that only the command, what it starts and the keeper are in; it
 goes with the last of them. A tmpfs over /sys/kernel/debug holds what the arrangement itself needs.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from loader.errors import UserError
@@ -14,6 +15,8 @@ from modfs.linux import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
     MS_BIND,
+    MS_NODEV,
+    MS_NOSUID,
     MS_PRIVATE,
     MS_RDONLY,
     MS_REC,
@@ -25,8 +28,12 @@ from modfs.linux import (
 DEBUG = Path("/sys/kernel/debug")
 STATS = DEBUG / "modules"
 _HOME = DEBUG / ".modfs"
+NESTED = "its calls are caught already: no modfs run in a modfs run"
 VIEWS = _HOME / "views"
-REAL_PROC = _HOME / "proc"
+_REAL_PROC = _HOME / "proc"
+REAL_PROC = Path(
+    "/proc/.modfs"
+)  # where all of /proc is a view: no mount over another place hides it
 
 
 def _check(result: int, what: str) -> None:
@@ -78,17 +85,17 @@ def enter() -> bool:
     return without_rights
 
 
-def join(process: int, *, user: bool) -> None:
-    """Enter the namespaces of another process; ``user``: its user namespace as well."""
-    names = [("user", CLONE_NEWUSER)] * user + [("mnt", CLONE_NEWNS)]
-    descriptors = [
-        (os.open(f"/proc/{process}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), kind)
-        for name, kind in names
-    ]
+def namespaces(user: bool) -> list[int]:
+    """Descriptors of those that this process is in; ``user``: its user namespace as well."""
+    names = ["user"] * user + ["mnt"]
+    return [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
+
+
+def join(namespaces: Iterable[int]) -> None:
+    """Enter these, in the folder of before. UserError."""
     folder = os.getcwd()
-    for descriptor, kind in descriptors:
-        _check(libc.setns(descriptor, kind), "the namespace of the server")
-        os.close(descriptor)
+    for namespace in namespaces:
+        _check(libc.setns(namespace, 0), "the namespace of the sandbox")
     os.chdir(folder)
 
 
@@ -99,15 +106,31 @@ def prepare() -> None:
     """The tmpfs for what we need ourselves, and the real /proc in it. UserError."""
     if not DEBUG.is_dir():
         raise UserError(f"{DEBUG} is missing: is sysfs mounted on /sys?")
+    if _HOME.exists():
+        raise UserError(NESTED)
     _mount("modfs", DEBUG, "tmpfs", data="mode=755")
-    for folder in (_HOME, VIEWS, REAL_PROC, STATS):
+    for folder in (_HOME, VIEWS, _REAL_PROC, STATS):
         folder.mkdir()
-    bind(Path("/proc"), REAL_PROC)
+    bind(Path("/proc"), _REAL_PROC)
 
 
 def proc_has_modules() -> bool:
     """Has the host's kernel a /proc/modules that ours can be put on?"""
-    return (REAL_PROC / "modules").exists()
+    return (_REAL_PROC / "modules").exists()
+
+
+def mount_views() -> int:
+    """Mount the views' file system; /dev/fuse, for whoever is to serve it. UserError.
+
+    The kernel takes no descriptor from another user namespace (fuse_fill_super, EINVAL).
+    """
+    try:
+        fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise UserError(f"FUSE cannot be mounted: /dev/fuse: {error.strerror}") from None
+    data = f"fd={fuse},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other"
+    _mount("modfs", VIEWS, "fuse.modfs", MS_NOSUID | MS_NODEV, data)
+    return fuse
 
 
 def place_views(stats: Path) -> None:
@@ -117,8 +140,11 @@ def place_views(stats: Path) -> None:
         raise UserError("/sys/module is missing: is sysfs mounted on /sys?")
     bind(VIEWS / "module", Path("/sys/module"))
     if proc_has_modules():
-        bind(VIEWS / "proc/modules", Path("/proc/modules"))
+        for name in ("modules", "sys/kernel/modprobe", "sys/kernel/modules_disabled"):
+            if Path("/proc", name).exists():
+                bind(VIEWS / "proc" / name, Path("/proc", name))
     else:
+        bind(_REAL_PROC, VIEWS / "proc" / REAL_PROC.name)
         bind(VIEWS / "proc", Path("/proc"))
 
 

@@ -1,4 +1,7 @@
-"""The server of ``modfs run``: it holds the engine, the file systems and the namespace."""
+"""The server of ``modfs run``: it holds the engine and serves the file systems.
+
+It stays where the host's files are; the sandbox is made by its keeper.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.calls import SystemCalls
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from modfs.fuse.server import Server
-from modfs.mount.stderr import CapturedStderr, reason
-from modfs.run import sandbox, seccomp
+from modfs.run import own_views, sandbox, seccomp
 from modfs.run.engines import Engine, JoinedEngine, OwnEngine
 from modfs.run.intercept import Supervisor
+from modfs.run.keeper import Keeper
+from modfs.run.own_views import OwnViews
+from modfs.run.sysctls import Sysctls
 from modfs.run.views import ProcView, SysModuleView, View, Views
 
-READY_IN_USER_NAMESPACE = b"ready in a user namespace"
 READY, EXITED, _BUSY, _DONE = b"ready", b"exited", b"busy", b"done"
 MESSAGE_MAX = 4096  # bytes
 _LINGER = 0.1  # seconds in which the last programs may end after the command
-
-# Where programs look for what the kernel runs to load modules, and whether it may.
-_SYSCTLS = {
-    "sys/kernel/modprobe": lambda: "/sbin/modprobe\n",
-    "sys/kernel/modules_disabled": lambda: "0\n",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +61,26 @@ def serve_and_exit(plan: Plan, channel: socket.socket) -> None:
 
 
 def _serve(plan: Plan, channel: socket.socket) -> None:
-    """From the namespace to the last program in it."""
+    """From the sandbox to the last program in it."""
+    keeper = Keeper()
+    if len(keeper.namespaces) > 1:  # so that its programs are ours to look into
+        sandbox.join(keeper.namespaces[:1])
     engine = _engine(plan)
-    user_namespace = sandbox.enter()
-    server = _arrange(engine)
+    sysctls = Sysctls()
+    own = _arrange(engine, keeper, sysctls)
     _leave_terminal()
-    channel.send(READY_IN_USER_NAMESPACE if user_namespace else READY)
+    socket.send_fds(channel, [READY], keeper.namespaces)
+    for namespace in keeper.namespaces:
+        os.close(namespace)
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
-    if not descriptors:
-        return  # the command's process failed, and has said why
-    channel.send(READY)
-    _answer_calls(descriptors[0], engine.kernel, channel)
-    engine.shutdown()
-    if plan.stats is not None:
-        os.write(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
-    del server
+    if descriptors:  # else the command's process failed, and has said why
+        channel.send(READY)
+        supervisor = Supervisor(descriptors[0], engine.kernel, own, sysctls)
+        _answer_calls(descriptors[0], supervisor, channel)
+        engine.shutdown()
+        if plan.stats is not None:
+            os.write(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
+    keeper.end()
     with suppress(ConnectionError):
         channel.send(_DONE)
 
@@ -89,49 +91,50 @@ def _engine(plan: Plan) -> Engine:
     return OwnEngine(plan.make(), plan.tree)
 
 
-def _arrange(engine: Engine) -> Server:
-    """The engine's files at the kernel's places; their server. UserError."""
-    sandbox.prepare()
-    server = _mount_views(engine)
-    sandbox.place_views(engine.folder)
-    if engine.tree is not None:
-        sandbox.place_tree(engine.tree, os.uname().release)
-    return server
+def _arrange(engine: Engine, keeper: Keeper, sysctls: Sysctls) -> OwnViews:
+    """The engine's files at the kernel's places. UserError."""
+    _serve_views(engine, keeper, sysctls)
+    keeper.place(engine.folder, engine.tree)
+    own = OwnViews(keeper.device)
+    if seen := own.seen_by():
+        raise UserError(f"its own files can be seen by thread {seen[0]} of the server")
+    return own
 
 
-def _answer_calls(listener: int, kernel: SystemCalls, channel: socket.socket) -> None:
+def _answer_calls(listener: int, supervisor: Supervisor, channel: socket.socket) -> None:
     """Until no program is left that could call."""
     watcher = threading.Thread(target=_tell_if_busy, args=(channel, listener), daemon=True)
     watcher.start()
-    Supervisor(listener, kernel).run()
+    supervisor.run()
 
 
-def _mount_views(engine: Engine) -> Server:
-    """The views' file system, served by a thread. UserError."""
-    real = None if sandbox.proc_has_modules() else str(sandbox.REAL_PROC)
-    sysctls = {} if real is None else _SYSCTLS
+def _serve_views(engine: Engine, keeper: Keeper, sysctls: Sysctls) -> None:
+    """Have a thread serve the views; returns when they answer. UserError."""
+    real = None if keeper.proc_has_modules else sandbox.REAL_PROC
     # Nothing may be remembered: processes and modules come and go.
-    options = ("fsname=modfs", "subtype=modfs", "default_permissions", "allow_other", "direct_io")
-    never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0", "intr")
-    server = Server(str(sandbox.VIEWS), (*options, *never))
+    never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0")
+    server = Server((*never, "direct_io", "intr"), own_views.WITHOUT)
     views: dict[str, View] = {
         "module": SysModuleView(engine.module_names, engine.module_files, engine.compression),
-        "proc": ProcView({"modules": engine.proc_modules, **sysctls}, real),
+        "proc": ProcView(
+            {"modules": engine.proc_modules}, server.client, real, sysctls=sysctls.files
+        ),
         **engine.views(server),
     }
     settled = threading.Event()
-    status: list[int] = []
+    failed: list[BaseException] = []
 
     def serve() -> None:
-        status.append(server.run(Views(views), settled.set))
+        try:
+            server.serve(keeper.fuse, Views(views), settled.set)
+        except BaseException as error:
+            failed.append(error)
         settled.set()
 
-    with CapturedStderr() as said:
-        threading.Thread(target=serve, daemon=True).start()
-        settled.wait()
-    if status:
-        raise UserError(f"FUSE cannot be mounted: {reason(said.text)}")
-    return server
+    threading.Thread(target=serve, daemon=True).start()
+    settled.wait()
+    if failed:
+        raise failed[0]
 
 
 def _leave_terminal() -> None:

@@ -11,7 +11,8 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from modfs.fuse.files import DIRECTORY, Attributes
@@ -19,6 +20,8 @@ from modfs.mount.control_file import TextFile
 from modfs.mount.directory import ModulesDirectory
 
 _FILE = Attributes(stat.S_IFREG | 0o444)
+_WRITABLE = Attributes(stat.S_IFREG | 0o644)
+_UEVENT = Attributes(stat.S_IFREG | 0o200)
 _LINK = Attributes(stat.S_IFLNK | 0o777)
 
 
@@ -63,6 +66,26 @@ class DebugView:
         return self._files.readdir(self._files.opendir(path))
 
 
+class Uevent(TextFile):
+    """/sys/module/NAME/uevent: takes an event's name (kobject_synth_uevent), and tells nobody."""
+
+    __slots__ = ()
+    ACTIONS = frozenset(b"add remove change move online offline bind unbind".split())
+
+    def __init__(self) -> None:
+        super().__init__(str)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """OSError: EIO, as of an attribute that shows nothing (module_attr_show)."""
+        raise _error(errno.EIO)
+
+    def write(self, data: bytes) -> int:
+        """OSError: EINVAL, no such event. What follows its name goes with it."""
+        if data.removesuffix(b"\n").partition(b" ")[0] not in self.ACTIONS:
+            raise _error(errno.EINVAL)
+        return len(data)
+
+
 class SysModuleView:
     """/sys/module: a folder for each module, and the compression that the kernel knows."""
 
@@ -93,7 +116,7 @@ class SysModuleView:
         if not files:
             return None
         if not folder:
-            return {file.partition("/")[0] for file in files} | {"holders", "sections"}
+            return {file.partition("/")[0] for file in files} | {"holders", "sections", "uevent"}
         if folder not in ("holders", "sections", "parameters"):
             return None
         inside = {
@@ -104,9 +127,15 @@ class SysModuleView:
     def getattr(self, path: bytes) -> Attributes:
         if self._names(path) is not None:
             return DIRECTORY
+        if self._is_uevent(path):
+            return _UEVENT
         if self._file(path) is None:
             raise _error(errno.ENOENT)
         return _LINK if b"/holders/" in path else _FILE
+
+    def _is_uevent(self, path: bytes) -> bool:
+        folder, _, name = path.rpartition(b"/")
+        return name == b"uevent" and folder.count(b"/") == 1 and self._names(folder) is not None
 
     def readlink(self, path: bytes) -> bytes:
         if b"/holders/" not in path:
@@ -117,6 +146,8 @@ class SysModuleView:
         return [name.encode() for name in sorted(self._names(path) or ())]
 
     def open_file(self, path: bytes) -> Opened:
+        if self._is_uevent(path):
+            return Uevent()
         text = self._file(path)
         if text is None:
             raise _error(errno.ENOENT)
@@ -124,43 +155,69 @@ class SysModuleView:
 
 
 class ProcView:
-    """Files of our own, and links to everything else in the real /proc, which is mounted elsewhere.
+    """Files of our own, and links to everything else in the real /proc, which is mounted in here.
 
-    Links such as ``self`` still mean whoever follows them: the real procfs answers for them.
+    Links to links such as ``net`` still mean whoever follows them: the real procfs answers.
     """
 
-    def __init__(self, files: dict[str, Callable[[], str]], real: str | None) -> None:
-        """``files`` by path, such as "modules" or "sys/kernel/modprobe"; ``real``: the folder
-        with the real procfs, None to have only the files."""
+    def __init__(
+        self,
+        files: dict[str, Callable[[], str]],
+        client: Callable[[], tuple[int, int, int]],
+        real: Path | None,
+        here: Path = Path("/proc"),
+        sysctls: Mapping[str, Callable[[], Opened]] | None = None,
+    ) -> None:
+        """``files`` by path, such as "modules"; ``sysctls``: how those that can be written are
+        opened; ``client``: who asks, see
+        modfs.fuse.files; ``real``: the folder with the real procfs, None to have only the files;
+        ``here``: where this process has it."""
         self._files = {b"/" + path.encode(): compose for path, compose in files.items()}
+        self._sysctls = {b"/" + path.encode(): make for path, make in (sysctls or {}).items()}
+        self._client = client
         self._real = None if real is None else os.fsencode(real)
+        self._here = os.fsencode(here)
         self._folders = {b"/"}
-        for path in self._files:
+        self._hidden = b"" if real is None else b"/" + os.fsencode(real.name)
+        for path in (*self._files, *self._sysctls):
             while path := path.rpartition(b"/")[0]:
                 self._folders.add(path)
 
     def getattr(self, path: bytes) -> Attributes:
-        if path in self._folders:
+        if path in self._folders or (path == self._hidden and path):
             return DIRECTORY
         if path in self._files:
             return _FILE
-        if self._real is None or not os.path.lexists(self._real + path):
+        if path in self._sysctls:
+            return _WRITABLE
+        if self._real is None or not os.path.lexists(self._here + path):
             raise _error(errno.ENOENT)
         return _LINK
 
     def readlink(self, path: bytes) -> bytes:
         if self.getattr(path) is not _LINK or self._real is None:
             raise _error(errno.EINVAL)
+        if path in (b"/self", b"/thread-self"):
+            return self._self(thread=path != b"/self")
         return self._real + path
 
+    def _self(self, thread: bool) -> bytes:
+        """As proc_self_get_link and proc_thread_self_get_link. OSError: it is gone."""
+        tid = self._client()[2]
+        with open(self._here + b"/%d/status" % tid, "rb") as status:
+            tgid = next(line.split()[1] for line in status if line.startswith(b"Tgid:"))
+        return b"%s/task/%d" % (tgid, tid) if thread else tgid
+
     def names(self, path: bytes) -> Iterable[bytes]:
-        own = (name.rpartition(b"/") for name in (*self._files, *self._folders))
-        found = {name for folder, _, name in own if name and (folder or b"/") == path}
-        if self._real is not None:
-            found.update(os.listdir(self._real + path))
-        return found
+        own = (name.rpartition(b"/") for name in (*self._files, *self._sysctls, *self._folders))
+        found = [name for folder, _, name in own if name and (folder or b"/") == path]
+        if self._real is not None:  # in its order, which programs such as ps take for sorted
+            found += os.listdir(self._here + path)
+        return dict.fromkeys(found)
 
     def open_file(self, path: bytes) -> Opened:
+        if path in self._sysctls:
+            return self._sysctls[path]()
         if path not in self._files:
             raise _error(errno.ENOENT)
         return TextFile(self._files[path])

@@ -24,9 +24,9 @@ def through_mount(live: LiveKernel) -> Iterator[Mounted]:
     """``live`` mounted in a temporary folder, served by a thread. UserError."""
     ready = threading.Event()
     with tempfile.TemporaryDirectory(prefix="modfs-verify-") as name:
-        server = Server(name, mount_options())
+        server = Server(mount_options())
         files = ModulesDirectory(live, server)
-        thread = threading.Thread(target=server.run, args=(files, ready.set))
+        thread = threading.Thread(target=server.run, args=(name, files, ready.set))
         thread.start()
         try:
             if not ready.wait(_START_SECONDS):

@@ -145,6 +145,33 @@ def test_what_programs_see(run: Run) -> None:
     assert lines[2:6] == ["/sbin/modprobe", "zstd", "compression", "cat"]
 
 
+def test_proc_stays_when_debugfs_is_mounted(run: Run) -> None:
+    """Over what the sandbox itself uses there."""
+    done = run(
+        "mount -t debugfs none /sys/kernel/debug; cat /proc/self/comm; readlink /proc/self/exe;"
+        " readlink /proc/self; modprobe top && lsmod | wc -l && wc -l </proc/modules"
+    )
+    lines = done.stdout.split()
+    assert lines[:2] == ["cat", os.path.realpath(shutil.which("readlink") or "")]
+    assert lines[2].isdigit()
+    assert lines[3:] == ["4", "3"]
+
+
+def test_ps_finds_its_order(run: Run) -> None:
+    done = run("ls -U /proc | grep '^[0-9]'")
+    numbers = list(map(int, done.stdout.split()))
+    assert numbers == sorted(numbers)
+
+
+def test_modules_can_be_disabled(run: Run) -> None:
+    done = run(
+        "modprobe base; cd /proc/sys/kernel; echo /bin/true >modprobe && cat modprobe;"
+        " echo 1 >modules_disabled && cat modules_disabled; modprobe top; rmmod base; lsmod | wc -l"
+    )
+    assert done.stdout.split() == ["/bin/true", "1", "2"]
+    assert done.stderr.count("Operation not permitted") >= 2
+
+
 def test_sys_module(run: Run) -> None:
     done = run(
         "modprobe top; cd /sys/module; cat middle/initstate middle/refcnt middle/initsize"

@@ -18,7 +18,9 @@ from loader.calls import ANYONE, Call, Caller, DeleteModule, FinitModule, InitMo
 from loader.errors import LoadError
 from modfs.run import seccomp
 from modfs.run.intercept import Supervisor
+from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
+from modfs.run.sysctls import Sysctls
 
 UNMAPPED = 4096  # an address
 
@@ -47,7 +49,7 @@ def engine() -> Engine:
 @pytest.fixture
 def supervisor(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     monkeypatch.setattr(seccomp, "is_valid", lambda listener, notification: True)
-    return Supervisor(-1, engine)
+    return Supervisor(-1, engine, OwnViews("0:0"), Sysctls())
 
 
 def caught(call: str, *arguments: int, tid: int | None = None) -> Notification:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def test_files() -> None:
     assert kind(view, b"/m/refcnt") == "file"
 
 
+def test_uevent_takes_the_names_of_events() -> None:
+    """kobject_synth_uevent; the file can only be written."""
+    view = sys_module()
+    assert view.getattr(b"/m/uevent").mode == stat.S_IFREG | 0o200
+    assert b"uevent" in view.names(b"/m")
+    for data in (b"add", b"change\n", b"remove 6e1a SEAT=1\n"):
+        assert view.open_file(b"/m/uevent").write(data) == len(data)
+    for data in (b"added\n", b"", b" add"):
+        assert error_of(lambda data=data: view.open_file(b"/m/uevent").write(data)) == errno.EINVAL  # type: ignore[misc]
+    assert error_of(lambda: view.open_file(b"/m/uevent").read(10, 0)) == errno.EIO
+    for path in (b"/absent/uevent", b"/uevent", b"/m/holders/uevent"):
+        assert error_of(lambda path=path: view.getattr(path)) == errno.ENOENT  # type: ignore[misc]
+
+
 def test_holders_are_links_to_modules() -> None:
     view = sys_module()
     assert kind(view, b"/m/holders/user") == "link"
@@ -108,9 +123,13 @@ def test_modules_come_and_go() -> None:
 @pytest.fixture
 def proc(tmp_path: Path) -> ProcView:
     (tmp_path / "meminfo").touch()
-    (tmp_path / "self").symlink_to("nowhere")
+    (tmp_path / "mounts").symlink_to("nowhere")
+    for name in ("self", "thread-self"):
+        (tmp_path / name).symlink_to("nowhere")
+    own = tmp_path / str(threading.get_native_id())
+    own.symlink_to(f"/proc/self/task/{own.name}")
     files = {"modules": lambda: "m 4096\n", "sys/kernel/modprobe": lambda: "/sbin/modprobe\n"}
-    return ProcView(files, str(tmp_path))
+    return ProcView(files, lambda: (0, 0, threading.get_native_id()), tmp_path, tmp_path)
 
 
 def test_files_of_our_own(proc: ProcView) -> None:
@@ -123,8 +142,9 @@ def test_files_of_our_own(proc: ProcView) -> None:
 
 
 def test_all_else_leads_to_the_real_one(proc: ProcView, tmp_path: Path) -> None:
-    assert set(proc.names(b"/")) == {b"modules", b"sys", b"meminfo", b"self"}
-    for name in (b"meminfo", b"self"):  # also what leads nowhere: it is whoever asks
+    there = {b"modules", b"sys", *os.listdir(os.fsencode(tmp_path))}
+    assert set(proc.names(b"/")) == there
+    for name in (b"meminfo", b"mounts"):  # also what leads nowhere: it is whoever asks
         assert kind(proc, b"/" + name) == "link"
         assert proc.readlink(b"/" + name) == os.fsencode(tmp_path) + b"/" + name
     assert error_of(lambda: proc.getattr(b"/absent")) == errno.ENOENT
@@ -132,8 +152,21 @@ def test_all_else_leads_to_the_real_one(proc: ProcView, tmp_path: Path) -> None:
     assert error_of(lambda: proc.open_file(b"/meminfo")) == errno.ENOENT
 
 
+def test_who_asks(proc: ProcView) -> None:
+    """The program's number is in the status of the thread that asks (proc_self_get_link)."""
+    tid = threading.get_native_id()
+    assert proc.readlink(b"/self") == b"%d" % os.getpid()
+    assert proc.readlink(b"/thread-self") == b"%d/task/%d" % (os.getpid(), tid)
+
+
+def test_the_place_of_the_real_one(proc: ProcView, tmp_path: Path) -> None:
+    """It can be mounted on, and is not listed."""
+    assert kind(proc, b"/" + os.fsencode(tmp_path.name)) == "folder"
+    assert os.fsencode(tmp_path.name) not in proc.names(b"/")
+
+
 def test_without_a_real_one() -> None:
-    view = ProcView({"modules": lambda: ""}, None)
+    view = ProcView({"modules": lambda: ""}, lambda: (0, 0, 0), None)
     assert set(view.names(b"/")) == {b"modules"}
     assert error_of(lambda: view.getattr(b"/meminfo")) == errno.ENOENT
 
