@@ -68,7 +68,7 @@ class Client:
 
     def _descriptor(self, fd: int) -> tuple[int, bool]:
         try:
-            return self._own_descriptor(fd), True
+            return self._opener.ours.instead(self._own_descriptor(fd)), True
         except OSError as error:
             if error.errno == errno.EBADF:
                 return -1, False  # which the kernel has to answer
@@ -77,7 +77,9 @@ class Client:
     def open_path(self, path: str, access: int = os.O_RDONLY) -> int:
         """A path of the client's, as open(2) would in it. OSError; EACCES also if this server
         cannot open it with the client's rights alone; EPERM: it is no longer who opened."""
-        flags = _flags(access)
+        return self._opener.ours.instead(self._open_path(path, _flags(access)))
+
+    def _open_path(self, path: str, flags: int) -> int:
         folder = AT_FDCWD
         if not path.startswith("/"):
             self._make_certain()

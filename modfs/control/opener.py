@@ -33,8 +33,13 @@ Asked = tuple[int, int, int]
 class Ours:
     """What this process is itself, and who stands in for it."""
 
-    def __init__(self, interrupted: Callable[[], bool]) -> None:
+    def __init__(
+        self, interrupted: Callable[[], bool], instead: Callable[[int], int] = lambda fd: fd
+    ) -> None:
+        """``instead``: what to read in the place of a client's file, which it closes if that is
+        another (for what this process must not read)."""
         self.deputies = Deputies(interrupted)
+        self.instead = instead
 
     @cached_property
     def home(self) -> Home:

@@ -55,12 +55,14 @@ class ModulesDirectory:
         operation: Operation,
         control_mode: int = 0o600,
         end: Callable[[], None] | None = None,
+        instead: Callable[[int], int] = lambda fd: fd,
     ) -> None:
-        """``end`` has the server end, where it can be told to; it returns at once."""
+        """``end`` has the server end, where it can be told to; it returns at once. ``instead``: see
+        modfs.control.opener.Ours."""
         self.live = live
         self._operation = operation
         self._requests = BoundedRequests(live, operation.interrupted)
-        self._ours = Ours(operation.interrupted)
+        self._ours = Ours(operation.interrupted, instead)
         self.uid, self.gid = os.geteuid(), os.getegid()
         self._control_mode = control_mode
         self._texts: dict[bytes, Callable[[], str]] = {

@@ -13,6 +13,7 @@ from modfs.control.remote import RemoteKernel
 from modfs.fuse.files import Operation
 from modfs.mount.directory import ModulesDirectory
 from modfs.run import sandbox
+from modfs.run.own_views import OwnViews
 from modfs.run.views import DebugView, View
 
 
@@ -30,7 +31,7 @@ class Engine(Protocol):
     compression: str
     tree: Path | None
 
-    def views(self, operation: Operation) -> dict[str, View]:
+    def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
         """The views that only this engine can serve, by name."""
 
     def proc_modules(self) -> str:
@@ -58,8 +59,8 @@ class OwnEngine:
         self.folder = sandbox.VIEWS / "debug"
         self.compression = live.config.compression
 
-    def views(self, operation: Operation) -> dict[str, View]:
-        return {"debug": DebugView(ModulesDirectory(self.kernel, operation))}
+    def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
+        return {"debug": DebugView(ModulesDirectory(self.kernel, operation, instead=own.instead))}
 
     def proc_modules(self) -> str:
         return texts.proc_modules(self.kernel.snapshot())
@@ -92,7 +93,7 @@ class JoinedEngine:
         self.module_files = self.kernel.module_files
         self.stats = self.kernel.stats
 
-    def views(self, operation: Operation) -> dict[str, View]:
+    def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
         return {}
 
     def shutdown(self) -> None: ...

@@ -93,9 +93,9 @@ def _engine(plan: Plan) -> Engine:
 
 def _arrange(engine: Engine, keeper: Keeper, sysctls: Sysctls) -> OwnViews:
     """The engine's files at the kernel's places. UserError."""
-    _serve_views(engine, keeper, sysctls)
-    keeper.place(engine.folder, engine.tree)
     own = OwnViews(keeper.device)
+    _serve_views(engine, keeper, sysctls, own)
+    keeper.place(engine.folder, engine.tree)
     if seen := own.seen_by():
         raise UserError(f"its own files can be seen by thread {seen[0]} of the server")
     return own
@@ -108,7 +108,7 @@ def _answer_calls(listener: int, supervisor: Supervisor, channel: socket.socket)
     supervisor.run()
 
 
-def _serve_views(engine: Engine, keeper: Keeper, sysctls: Sysctls) -> None:
+def _serve_views(engine: Engine, keeper: Keeper, sysctls: Sysctls, own: OwnViews) -> None:
     """Have a thread serve the views; returns when they answer. UserError."""
     real = None if keeper.proc_has_modules else sandbox.REAL_PROC
     # Nothing may be remembered: processes and modules come and go.
@@ -119,7 +119,7 @@ def _serve_views(engine: Engine, keeper: Keeper, sysctls: Sysctls) -> None:
         "proc": ProcView(
             {"modules": engine.proc_modules}, server.client, real, sysctls=sysctls.files
         ),
-        **engine.views(server),
+        **engine.views(server, own),
     }
     settled = threading.Event()
     failed: list[BaseException] = []

@@ -100,6 +100,14 @@ def test_views_are_no_modules(run: Run, tmp_path: Path) -> None:
     assert stats(done.stdout)["Mods failed on kread"] == 3
 
 
+def test_views_are_no_modules_for_control_either(run: Run) -> None:
+    control = "/sys/kernel/debug/modules/control"
+    lines = "insmod /proc/modules", "finit_module /sys/module/compression", "insmod /dev/stdin"
+    script = "; ".join(f"echo '{line}' > {control} < /proc/modules" for line in lines)
+    done = run(f"{script}; tail -n 3 {control}")
+    assert [line.rpartition(": ")[2] for line in done.stdout.splitlines()] == ["EINVAL"] * 3
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root's")
 def test_a_silent_server_is_not_asked_whose_file_it_is(workshop: Path) -> None:
     place = workshop / "silent"
