@@ -1,6 +1,7 @@
 # make demo    a mounted modfs at work: several shells race requests, cat stats before and after
 # make test    all checks and tests
 # make test-packages   the wheel and the Debian package: built, installed, used (needs the network)
+# make test-kernels    boots Debian's own kernels under QEMU and watches them (KERNELS='6.12 7.3')
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
 # make bench   the measurements (ONLY=name for one of them)
@@ -12,8 +13,9 @@
 export PYTHON
 ARGS =
 MINUTES = 10
+KERNELS = 6.12 7.3
 
-.PHONY: help demo test test-packages lint fuzz soak bench clean
+.PHONY: help demo test test-packages test-kernels lint fuzz soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +39,10 @@ test-packages:
 	@tools/setup.sh packages
 	MODFS_TEST_PACKAGES=1 .venv/bin/python -m pytest tests/packages
 
+test-kernels:
+	@tools/setup.sh kernels
+	MODFS_TEST_KERNELS='$(KERNELS)' .venv/bin/python -m pytest --timeout 600 tests/kernels $(ARGS)
+
 fuzz:
 	@tools/setup.sh test
 	.venv/bin/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
@@ -51,5 +57,6 @@ bench:
 	.venv/bin/python -m tests.bench $(ONLY)
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache tests/fuzz/findings
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache tests/fuzz/findings \
+	    tests/kernels/.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

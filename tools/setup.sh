@@ -4,6 +4,7 @@
 #   tools/setup.sh run      what modfs itself needs
 #   tools/setup.sh test     also the programs the tests run
 #   tools/setup.sh packages also what builds and tries packages
+#   tools/setup.sh kernels  also QEMU, to boot kernels with
 #   tools/setup.sh bench    also the library the benchmark's C file system is built with
 #
 # Quick when there is nothing to do. As root, or where sudo asks for no password, it installs
@@ -63,7 +64,7 @@ missing_packages() {
 
     [ "$level" != packages ] || wants mmdebstrap mmdebstrap
 
-    case $level in test | bench | packages)
+    case $level in test | bench | packages | kernels)
         wants busybox busybox-static
         wants unshare util-linux
         wants mount mount
@@ -78,6 +79,11 @@ missing_packages() {
             [ -x /lib/systemd/systemd-modules-load ] || packages="$packages systemd"
         ;;
     esac
+    if [ "$level" = kernels ]; then
+        wants qemu-system-x86_64 qemu-system-x86
+        wants cpio cpio
+        wants gzip gzip
+    fi
     if [ "$level" = bench ]; then
         wants pkg-config pkg-config
         [ -e /usr/include/fuse/fuse.h ] || packages="$packages libfuse-dev"

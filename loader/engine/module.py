@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import NamedTuple
 
 from loader.engine.stats import LoadedModule
@@ -98,6 +99,6 @@ class Module:
         )
 
 
-def taint_letters(taints: set[str]) -> str:
+def taint_letters(taints: Set[str]) -> str:
     """Taints in the kernel's order, such as "OE"."""
     return "".join(letter for letter in TAINTS if letter in taints)

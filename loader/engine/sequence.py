@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, Protocol
 
 from loader.calls import KNOWN_FLAGS, Call, DeleteModule, FinitModule, InitModule
 from loader.engine.module import InitResult, Module
-from loader.engine.state import BECOMING, LOAD, Kernel
+from loader.engine.state import Kernel
+from loader.engine.stats import BECOMING, LOAD
 from loader.errors import Failure, LoadError
 from loader.image.elf_format import EHDR
 from loader.image.module_image import ModuleImage

@@ -12,13 +12,19 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from loader.config import MODULE_NAME_LEN, Config
 from loader.engine.log import KernelLog
 from loader.engine.module import COMING, GOING, LIVE, UNFORMED, InitResult, Module
 from loader.engine.params import parse_args
-from loader.engine.stats import Counters, Duplicate, LoadedModule, Snapshot
+from loader.engine.stats import (
+    STATS_ROWS,
+    Counters,
+    LoadedModule,
+    Snapshot,
+    duplicate_rows,
+    try_add_failed_module,
+)
 from loader.engine.symbols import MODULE_NAMESPACE, Symbols
 from loader.engine.taints import Taints, UnloadedTaints
 from loader.errors import Failure, LoadError
@@ -26,14 +32,8 @@ from loader.image.contents import Export
 from loader.image.module_image import ModuleImage
 from loader.image.parameters import page_of
 
-# enum fail_dup_mod_reason, as the bits of dup_fail_mask
-BECOMING, LOAD = 1, 2
-
 # Bytes of per-cpu memory kept for modules' own variables (PERCPU_MODULE_RESERVE, x86 and arm64).
 _PERCPU_RESERVE = 8 << 10
-
-# Rows of duplicates that ``stats`` can print (MAX_FAILED_MOD_PRINT), and so all that it asks for.
-STATS_ROWS = 112
 
 
 class Idempotent:
@@ -108,26 +108,22 @@ class Kernel:
     def kread_failed(self, count: int) -> None:
         """A file or buffer could not be read; ``count`` bytes are lost."""
         with self.lock:
-            self.counters.failed_kreads += 1
-            self.counters.invalid_kread_bytes += count
+            self.counters.kread_failed(count)
 
     def decompress_failed(self, image: ModuleImage) -> None:
         """A compressed file did not unpack."""
         with self.lock:
-            self.counters.failed_decompress += 1
-            self.counters.invalid_decompress_bytes += image.clen
+            self.counters.decompress_failed(image.clen)
 
     def mod_stat_bump_becoming(self, image: ModuleImage) -> None:
         """A load failed before it had memory of its own."""
         with self.lock:
-            self.counters.failed_becoming += 1
-            self.counters.invalid_becoming_bytes += image.len + image.clen
+            self.counters.becoming_failed(image.len, image.clen)
 
     def mod_stat_bump_invalid(self, image: ModuleImage) -> None:
         """A load failed after it had memory of its own."""
         with self.lock:
-            self.counters.failed_load_modules += 1
-            self.counters.invalid_mod_bytes += 2 * image.len + image.clen
+            self.counters.load_failed(image.len, image.clen)
 
     def say(self, lines: Sequence[str]) -> None:
         """Log ``lines``."""
@@ -207,7 +203,7 @@ class Kernel:
 
     def _duplicate(self, name: str, reason: int, old: Module | None) -> LoadError:
         """try_add_failed_module, and the errno that the duplicate gets."""
-        self._duplicates[name] = (self._duplicates.get(name, 0) + (1 << 2)) | reason
+        try_add_failed_module(self._duplicates, name, reason)
         return LoadError(errno.EEXIST if old is not None and old.state == LIVE else errno.EBUSY)
 
     # -- taints and symbols -----------------------------------------------------------------------
@@ -331,9 +327,7 @@ class Kernel:
             module.references += result.references
             self.memory.give(layout.init)
             self.wakeup(module.name)
-            self.counters.total_text_size += layout.text_total
-            self.counters.total_mod_size += layout.total
-            self.counters.modcount += 1
+            self.counters.went_live(layout.total, layout.text_total)
 
     def _warn_of_positive(self, name: str, returns: int) -> None:
         told = f"init suspiciously returned {returns}, it should follow 0/-E convention"
@@ -417,10 +411,7 @@ class Kernel:
     def _statistics(self, rows: int | None, unloaded: bool) -> Snapshot:
         return Snapshot.of(
             self.counters,
-            tuple(
-                Duplicate(name, packed >> 2, bool(packed & BECOMING), bool(packed & LOAD))
-                for name, packed in islice(reversed(self._duplicates.items()), rows)
-            ),
+            duplicate_rows(self._duplicates, rows),
             self._unloaded_tainted.rows() if unloaded else (),
         )
 

@@ -34,6 +34,13 @@ The memory wasted altogether is the sum of the four ``invalid_`` counters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
+
+# enum fail_dup_mod_reason, as the bits of dup_fail_mask
+BECOMING, LOAD = 1, 2
+
+# Rows of duplicates that ``stats`` can print (MAX_FAILED_MOD_PRINT), and so all that it asks for.
+STATS_ROWS = 112
 
 _LONG = (1 << 64) - 1
 _INT = (1 << 32) - 1
@@ -55,6 +62,35 @@ class Counters:
     invalid_becoming_bytes: int = 0
     invalid_mod_bytes: int = 0
 
+    def kread_failed(self, count: int) -> None:
+        """A file or buffer could not be read; ``count`` bytes are lost."""
+        self.failed_kreads += 1
+        self.invalid_kread_bytes += count
+
+    def decompress_failed(self, clen: int) -> None:
+        """A compressed file of ``clen`` bytes did not unpack."""
+        self.failed_decompress += 1
+        self.invalid_decompress_bytes += clen
+
+    def becoming_failed(self, length: int, clen: int) -> None:
+        """A load failed before it had memory of its own (mod_stat_bump_becoming).
+
+        ``length``: bytes without signature; ``clen``: of the compressed file, 0 if it was none.
+        """
+        self.failed_becoming += 1
+        self.invalid_becoming_bytes += length + clen
+
+    def load_failed(self, length: int, clen: int) -> None:
+        """A load failed after it had memory of its own (mod_stat_bump_invalid)."""
+        self.failed_load_modules += 1
+        self.invalid_mod_bytes += 2 * length + clen
+
+    def went_live(self, total: int, text: int) -> None:
+        """A module's init succeeded: bytes of all its memory, and of the code in it."""
+        self.total_text_size += text
+        self.total_mod_size += total
+        self.modcount += 1
+
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
@@ -64,6 +100,19 @@ class Duplicate:
     count: int
     becoming: bool
     load: bool
+
+
+def try_add_failed_module(duplicates: dict[str, int], name: str, reason: int) -> None:
+    """Record a duplicate: ``duplicates`` has times << 2 | mask by name, oldest first."""
+    duplicates[name] = (duplicates.get(name, 0) + (1 << 2)) | reason
+
+
+def duplicate_rows(duplicates: dict[str, int], rows: int | None) -> tuple[Duplicate, ...]:
+    """At most ``rows`` of them, None for all, newest first."""
+    return tuple(
+        Duplicate(name, packed >> 2, bool(packed & BECOMING), bool(packed & LOAD))
+        for name, packed in islice(reversed(duplicates.items()), rows)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ All methods are called with the kernel's lock held.
 
 from __future__ import annotations
 
+from collections.abc import Set
+from typing import Protocol
+
 from loader.engine.log import KernelLog
 from loader.engine.module import Module, taint_letters
 from loader.engine.stats import UnloadedTainted
@@ -112,10 +115,20 @@ class _Unloaded:
 
     __slots__ = ("count", "name", "taints")
 
-    def __init__(self, name: str, taints: set[str]) -> None:
+    def __init__(self, name: str, taints: Set[str]) -> None:
         self.name = name
         self.taints = taints
         self.count = 1
+
+
+class Tainted(Protocol):
+    """What is asked of a module that goes: its name, and the letters of its taints."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def taints(self) -> Set[str]: ...
 
 
 class UnloadedTaints:
@@ -125,7 +138,7 @@ class UnloadedTaints:
         self._rows: list[_Unloaded] = []  # oldest first
         self._by_name: dict[str, list[_Unloaded]] = {}
 
-    def add(self, module: Module) -> None:
+    def add(self, module: Tainted) -> None:
         """try_add_tainted_module: a known name with a taint in common is counted up."""
         if not module.taints:
             return

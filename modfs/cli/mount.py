@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from loader.errors import UserError
 from modfs.cli.options import NAMES, EngineOptions, engine_options
-from modfs.cli.statuses import FAILED, ending_with
-from modfs.mount.background import Manner, mount
+from modfs.cli.statuses import FAILED, MISUSED, ending_with
+from modfs.mount.background import ENGINE, Kind, Manner, mount
 from modfs.mount.options import MountOptions
 
 _OWN = NAMES | {"log", "pid-file"}
@@ -19,6 +21,7 @@ _OWN = NAMES | {"log", "pid-file"}
 Example:
   modfs mount --kernel 6.4 /tmp/m
   echo 'modprobe xfs' > /tmp/m/control; cat /tmp/m/stats
+  modfs mount --host /mnt/modules; udevadm trigger --settle; cat /mnt/modules/stats
 In /etc/fstab (mount.fuse of the package fuse runs modfs, which must be in its PATH):
   modfs  /mnt/m  fuse.modfs  kernel=6.12,allow_other  0 0
 """
@@ -28,6 +31,7 @@ In /etc/fstab (mount.fuse of the package fuse runs modfs, which must be in its P
     " ro, ...; control_mode=0660 for who may write requests; kernel=6.4 and the like.")  # fmt: skip
 @click.option("-t", "_type", hidden=True)  # mount.fuse passes it on
 @click.option("--foreground", "-f", is_flag=True, help="Stay, until unmounted or Ctrl-C.")
+@click.option("--host", is_flag=True, help="This machine's own kernel, as it is seen; as root.")
 @click.option("--log", type=click.Path(dir_okay=False), metavar="FILE",
     help="The server's log; SIGHUP has it go on in a new file of that name.")  # fmt: skip
 @click.option("--pid-file", type=click.Path(dir_okay=False), metavar="FILE",
@@ -39,20 +43,43 @@ def command(**values: Any) -> int:
 
     Returns when the mount answers. Requests written to MOUNTPOINT/control load and remove modules;
     reading control shows how.
+
+    With --host no kernel is simulated: MOUNTPOINT shows what this machine's own kernel has loaded
+    since then, by its event tracing. It has no control; losses tells what was not seen.
     """
     parsed = MountOptions.parse(values.pop("options"), _OWN)
+    if values.pop("host"):
+        if EngineOptions.pop(values) != EngineOptions() or parsed.own:
+            raise UserError("--host is this machine's kernel: it is as it is", status=MISUSED)
+        return _mount_host(values, parsed)
     for name, text in parsed.own:
         _override(values, name, text)
     engine = EngineOptions.pop(values)
     engine.check()  # told here, not by the server
+    return _mounted(engine.live, ENGINE, values, parsed)
+
+
+def _mounted(make: Callable[[], Any], kind: Kind[Any], values: Any, options: MountOptions) -> int:
     with ending_with(FAILED):
         return mount(
-            engine.live,
+            make,
             values["mountpoint"],
-            parsed,
+            options,
+            kind=kind,
             foreground=values["foreground"],
             manner=Manner(values["log"], values["pid_file"], values["verbose"]),
         )
+
+
+def _mount_host(values: Any, options: MountOptions) -> int:
+    """Mount what this machine's kernel does."""
+    from modfs.host.kernel import HostKernel
+    from modfs.host.serve import HOST
+    from modfs.tracing.tracefs import check
+
+    with ending_with(FAILED):
+        check()  # told here, not by the server
+    return _mounted(HostKernel, HOST, values, options)
 
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:

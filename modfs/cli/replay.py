@@ -12,11 +12,16 @@ import click
 from loader.calls import FinitModule
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError
+from loader.observe.call import ModuleRequest, ObservedCall
+from loader.observe.recording import Recording, is_recording
+from loader.observe.replay import account, rules
 from loader.release import choose_release
 from loader.simulate.real_time import replay_in_real_time
 from loader.simulate.scenario import Scenario, TimedCall
+from modfs import observed
+from modfs.cli.incomplete import told_of
 from modfs.cli.options import FILE, FOLDER, kernel_option, without_option
-from modfs.cli.statuses import MISUSED, ending_with
+from modfs.cli.statuses import DONE, MISUSED, complain, ending_with
 from modfs.control.remote import RemoteKernel
 from modfs.texts import stats
 
@@ -25,6 +30,8 @@ _EXAMPLE = """
 Examples:
   modfs replay examples/255-vcpu-report.jsonl
   modfs replay --kernel 6.12 examples/255-vcpu-report.jsonl
+  modfs replay boot.jsonl --until settled
+  modfs replay boot.jsonl --kernel 6.4
 """
 
 
@@ -37,6 +44,8 @@ Examples:
     metavar="DIR",
     help="Ask a mounted modfs, in real time.",
 )
+@click.option("--until", metavar="MARK", help="Of a recording: up to that moment.")
+@click.option("--inits", is_flag=True, help="Of a recording: loads whose init failed, instead.")
 @kernel_option()
 @without_option()
 @click.option("-v", "--verbose", is_flag=True, help="Tell each request and its answer on stderr.")
@@ -44,10 +53,12 @@ def command(
     file: Path,
     in_real_time: bool,
     mount: Path | None,
+    until: str | None,
+    inits: bool,
     kernel: str | None,
     without: tuple[str, ...],
     verbose: bool,
-) -> None:
+) -> int:
     """Run the requests of a scenario and print the stats text that the kernel then shows.
 
     FILE has a JSON object a line: which kernel, which modules, who asks for what when
@@ -55,7 +66,25 @@ def command(
     and the same scenario always gives the same text. In real time, how long the steps of a load
     take is the machine's matter, and with --mount the kernel and its init routines are the
     mount's.
+
+    FILE may also be a recording (modfs record): then what its kernel did is accounted again, and
+    the text is what that kernel's stats would be. Loads whose init failed are counted there
+    nowhere: --inits shows them. What was not seen is told on standard error, and the exit status
+    is 1. With --kernel or --without the same requests are decided anew by such a kernel, on modules
+    of the same sizes: times and sizes are then as near as the recording has them.
     """
+    with ending_with(MISUSED):
+        is_observed = is_recording(file)
+    if is_observed:
+        if in_real_time or mount:
+            raise UserError("a recording is accounted, not run: neither --live nor --mount")
+        if kernel is not None or without:
+            if until is not None or inits:
+                raise UserError("--until and --inits are for what was seen, not for another kernel")
+            return _anew(file, kernel, without)
+        return _account(file, until, inits, verbose)
+    if until is not None or inits:
+        raise UserError("--until and --inits are for recordings, and this is a scenario")
     if in_real_time and mount:
         raise UserError("--live and --mount exclude each other")
     if mount and (kernel or without):
@@ -67,6 +96,41 @@ def command(
         for request, number in answers:
             print(_told(request, number), file=sys.stderr)
     sys.stdout.write(text)
+    return DONE
+
+
+def _anew(file: Path, kernel: str | None, without: tuple[str, ...]) -> int:
+    """What another kernel makes of a recording's requests; the exit status."""
+    from modfs.anew import decide_anew
+
+    with ending_with(MISUSED):
+        recording = Recording.read(file)
+        own = rules(recording.header.release or recording.header.since)
+        made = decide_anew(recording, choose_release(kernel, without, own.name, own.without))
+    sys.stdout.write(stats(made.snapshot))
+    complain(
+        f"{made.decided} requests decided anew, {made.kept} kept as they were,"
+        f" {made.unknown} left out for want of what they were about"
+    )
+    return DONE
+
+
+def _account(file: Path, until: str | None, inits: bool, verbose: bool) -> int:
+    """What a recording amounts to; the exit status."""
+    with ending_with(MISUSED):
+        recording = Recording.read(file)
+        counted = account(recording, until)
+    if verbose:
+        for item in recording.items:
+            if isinstance(item, ObservedCall):
+                sys.stderr.write(observed.call(item))
+            elif isinstance(item, ModuleRequest):
+                sys.stderr.write(observed.request(item))
+    if inits:
+        sys.stdout.write(observed.failed_inits(counted.failed_inits.values()))
+    else:
+        sys.stdout.write(stats(counted.snapshot()))
+    return told_of(counted)
 
 
 def _with_kernel(scenario: Scenario, kernel: str | None, without: tuple[str, ...]) -> Scenario:

@@ -14,6 +14,7 @@ _FORMATS: dict[str, str] = {
     "environment": "loader.engine.init_routines_file",
     "scenario": "loader.simulate.scenario",
     "transcript": "modfs.verify.transcript",
+    "recording": "loader.observe.recording_format",
 }
 
 _EXAMPLE = """
@@ -34,6 +35,7 @@ def command(name: str) -> None:
     environment  --environment FILE (JSON)
     scenario     a line of what modfs replay reads (JSON lines)
     transcript   a line of what modfs verify reads (JSON lines)
+    recording    a line of what modfs record writes (JSON lines)
     """
     definition = importlib.import_module(_FORMATS[name])
     print(json.dumps(getattr(definition, f"{name}_schema")(), indent=1, ensure_ascii=False))

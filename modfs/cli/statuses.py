@@ -21,7 +21,11 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell tells of SIGINT and of SIGPIPE
 
 STATUSES: tuple[tuple[int, str], ...] = (
     (DONE, "done"),
-    (FAILED, "not done; verify: a step differs; inspect: a file is no module for a kernel"),
+    (
+        FAILED,
+        "not done; verify: a step differs; inspect: a file is no module for a kernel;"
+        " record, replay: not all was seen",
+    ),
     (MISUSED, "the command line, or a file that it names, is wrong"),
     (BUSY, "umount: somebody uses it"),
     (NOT_STARTED, "modfs run could not start; else its status is the command's"),

@@ -13,6 +13,7 @@ import click
 from loader.config import Config
 from loader.engine.init_routines_file import read_init_routines
 from loader.keyring import Keyring
+from loader.observe.recording import is_recording
 from loader.release import choose_release
 from modfs.cli.options import (
     blacklist_option,
@@ -25,7 +26,8 @@ from modfs.cli.options import (
     modules_option,
     without_option,
 )
-from modfs.cli.statuses import DONE, FAILED, MISUSED, ending_with
+from modfs.cli.statuses import FAILED, MISUSED, ending_with
+from modfs.cli.verify_observed import verify_observed
 from modfs.verify.compare import Report, settings, verify
 from modfs.verify.corpus import Corpus, corpus
 from modfs.verify.folder import Recordings, read_folder
@@ -45,13 +47,14 @@ Examples:
   modfs verify tests/oracle/data/linux-7.3
   modfs verify --files files.tar.zst --modules modules.tar.zst \\
       --environment environment.json --key signing_key.x509 *.jsonl
+  modfs record --from trace.txt -o boot.jsonl; modfs verify boot.jsonl
 """
 
 _INPUT = click.Path(exists=True, path_type=Path)
 
 
 @click.command(epilog=_EXAMPLE)
-@click.argument("paths", nargs=-1, required=True, type=_INPUT, metavar="TRANSCRIPT-OR-FOLDER...")
+@click.argument("paths", nargs=-1, required=True, type=_INPUT, metavar="FILE-OR-FOLDER...")
 @click.option("--files", type=_INPUT, metavar="DIR-OR-ARCHIVE", help="What files/X names.")
 @modules_option("What modules/X names.", _INPUT, "DIR-OR-ARCHIVE")
 @environment_option()
@@ -79,7 +82,16 @@ def command(
     modules.tsv, the memory that modules took, is compared as well. Release, features, compression,
     architecture and what of the kernel's configuration a transcript needs are those of its header.
     The exit status is 0 if all agree, 1 if any differs, 2 if the replay cannot be done.
+
+    A FILE is a transcript; or a recording of a kernel that has the statistics (modfs record), with
+    its own texts beside it: those are compared with what the recording amounts to, and with
+    --modules the memory that was seen with the layout of the files. The exit status is then 1 also
+    if not all was seen.
     """
+    with ending_with(MISUSED):
+        observed = [path for path in paths if not path.is_dir() and is_recording(path)]
+    status = verify_observed(observed, modules, kernel, without)
+    paths = tuple(path for path in paths if path not in observed)
     given = Recordings((), files, modules, environment, keys, config_file)
     base = Config(blacklist=blacklisted(blacklist))
     replay = Replay(base, kernel, without, _mounting(through_mount))
@@ -96,7 +108,7 @@ def command(
         agreed, steps = sum(r.agreed for r in reports), sum(r.steps for r in reports)
         whole = sum(r.agreed == r.steps for r in reports)
         print(f"{whole} of {len(reports)} transcripts, {agreed} of {steps} steps agree")
-    return FAILED if failed else DONE
+    return FAILED if failed else status
 
 
 def _groups(paths: Iterable[Path], given: Recordings) -> Iterator[Recordings]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from loader.errors import UserError
 from modfs.mount.aside import Silent, aside
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from loader.engine.threads import LiveKernel
 
 
+K = TypeVar("K")
 log = logging.getLogger("modfs")
 
 
@@ -48,6 +49,20 @@ class Manner:
         )
         return Manner(log_file, pid_file, self.verbose)
 
+
+class Kind(NamedTuple, Generic[K]):
+    """A kind of kernel: how it is served, what it is called, and who hears what it logs."""
+
+    serve: Callable[..., int]
+    title: Callable[[K], str]
+    listen: Callable[[K, Callable[[str], None]], None]
+
+
+def _listen(live: LiveKernel, listener: Callable[[str], None]) -> None:
+    live.kernel.log.listener = listener
+
+
+ENGINE: Kind[LiveKernel] = Kind(serve, lambda live: live.config.release.title, _listen)
 
 _READY = b"\0mounted"
 
@@ -97,26 +112,27 @@ def _read_server(place: str) -> None:
 
 
 def mount(
-    make: Callable[[], LiveKernel],
+    make: Callable[[], K],
     mountpoint: str,
     options: MountOptions,
     *,
+    kind: Kind[Any] = ENGINE,
     foreground: bool = False,
     manner: Manner = Manner(),
 ) -> int:
     """Mount; returns the exit status of the server, or 0 once a background mount answers.
 
-    ``make`` builds the engine in the process that will serve it. UserError.
+    ``make`` builds a kernel of that ``kind`` in the process that will serve it. UserError.
     """
     mountpoint = _prepare(mountpoint, options)
     if foreground:
-        return _serve_logged(make, mountpoint, options, manner, lambda: None)
+        return _serve_logged(make, mountpoint, options, kind, manner, lambda: None)
     read_end, write_end = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     if os.fork() == 0:
         os.close(read_end)
-        _background(make, mountpoint, options, manner, write_end)
+        _background(make, mountpoint, options, kind, manner, write_end)
     os.close(write_end)
     said = b""
     while not said.endswith(_READY) and (more := os.read(read_end, 4096)):
@@ -128,9 +144,10 @@ def mount(
 
 
 def _background(
-    make: Callable[[], LiveKernel],
+    make: Callable[[], K],
     mountpoint: str,
     options: MountOptions,
+    kind: Kind[K],
     manner: Manner,
     status: int,
 ) -> None:
@@ -141,7 +158,7 @@ def _background(
         inherited = open_descriptors() - {status}
         _leave_the_caller()
 
-        def made() -> LiveKernel:
+        def made() -> K:
             live = make()  # which may read what the caller has open, as /dev/fd/63
             close_descriptors(inherited, keep=(0, 1, 2))
             return live
@@ -150,7 +167,7 @@ def _background(
             os.write(status, _READY)
             os.close(status)
 
-        code = _serve_logged(made, mountpoint, options, manner, ready)
+        code = _serve_logged(made, mountpoint, options, kind, manner, ready)
     except UserError as error:
         os.write(status, str(error).encode())
     except BaseException as error:
@@ -173,9 +190,10 @@ def _leave_the_caller() -> None:
 
 
 def _serve_logged(
-    make: Callable[[], LiveKernel],
+    make: Callable[[], K],
     mountpoint: str,
     options: MountOptions,
+    kind: Kind[K],
     manner: Manner,
     ready: Callable[[], None],
 ) -> int:
@@ -183,7 +201,7 @@ def _serve_logged(
     reopen = set_up_log(manner.log_file, manner.verbose)
     live = make()
     if manner.verbose:
-        live.kernel.log.listener = _forward_kernel_log()
+        kind.listen(live, _forward_kernel_log())
     mounted = threading.Event()
     with pid_file(manner.pid_file), CapturedStderr() as said:
 
@@ -192,9 +210,9 @@ def _serve_logged(
             mounted.set()
             log.info("mounted on %s, process %d", mountpoint, os.getpid())
             ready()
-            notify("READY=1", f"STATUS={live.config.release.title} on {mountpoint}")
+            notify("READY=1", f"STATUS={kind.title(live)} on {mountpoint}")
 
-        status = serve(live, mountpoint, options, ready_and_heard, reopen)
+        status = kind.serve(live, mountpoint, options, ready_and_heard, reopen)
     log.info("unmounted %s", mountpoint)
     if not mounted.is_set():
         raise UserError(f"{mountpoint}: {reason(said.text)}")

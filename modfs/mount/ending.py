@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from loader.errors import UserError
 from modfs.fuse.server import INTERRUPTS, WAKES_MAIN
@@ -25,15 +25,30 @@ from modfs.mount.mountinfo import Mount, mounts, top_mount, umount_lazily
 from modfs.mount.notify import notify
 
 if TYPE_CHECKING:
-    from loader.engine.threads import LiveKernel
     from modfs.fuse.server import Server
-    from modfs.mount.directory import ModulesDirectory
 
 log = logging.getLogger("modfs")
 
 END_SECONDS = 10.0
 _CLOSE_SECONDS = 1.0  # for those who were let go, to hear of it and close
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a server."""
+
+
+class Served(Protocol):
+    """A kernel that is served: those who wait in it can be woken, and let go for good."""
+
+    def wake(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+
+class Closing(Protocol):
+    """Files that somebody may still have open."""
+
+    def let_go(self) -> None: ...
+
+    def wait_until_closed(self, seconds: float) -> None: ...
 
 
 class Ending:
@@ -47,7 +62,7 @@ class Ending:
 
     def __init__(
         self,
-        live: LiveKernel,
+        live: Served,
         server: Server,
         mountpoint: str,
         hung_up: Callable[[], None] | None = None,
@@ -56,7 +71,7 @@ class Ending:
         self._live, self._server = live, server
         self._mountpoint = mountpoint
         self._hung_up = hung_up
-        self._end_at = frozenset(_ENDING) - ({signal.SIGHUP} if hung_up else set())
+        self._end_at = frozenset(ENDING) - ({signal.SIGHUP} if hung_up else set())
         self._mount: Mount | None = None
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
@@ -75,10 +90,10 @@ class Ending:
             os.write(self._write_end, b"\0")  # no signal has this number
 
     @contextmanager
-    def watching(self, files: ModulesDirectory) -> Iterator[None]:
+    def watching(self, files: Closing) -> Iterator[None]:
         """Signals are heard inside this block, which the main thread has to enter."""
         old_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        ours = (*_ENDING, INTERRUPTS, WAKES_MAIN)
+        ours = (*ENDING, INTERRUPTS, WAKES_MAIN)
         old = {number: signal.signal(number, _noted) for number in ours}
         # A thread whose wait went on by itself need not have Python's lock to go on with it.
         signal.siginterrupt(INTERRUPTS, False)
@@ -125,7 +140,7 @@ class Ending:
             self._told.set()
         os.close(self._read_end)
 
-    def _act(self, files: ModulesDirectory) -> None:
+    def _act(self, files: Closing) -> None:
         ended = False
         while not self._over:
             self._told.wait()

@@ -9,10 +9,20 @@ from tests.fuzz import (
     fuzz_lines,
     fuzz_packed,
     fuzz_peers,
+    fuzz_traces,
     fuzz_tree,
 )
 from tests.fuzz.target import Target
 
-_ALL = (fuzz_image, fuzz_packed, fuzz_lines, fuzz_tree, fuzz_documents, fuzz_engine, fuzz_peers)
+_ALL = (
+    fuzz_image,
+    fuzz_packed,
+    fuzz_lines,
+    fuzz_tree,
+    fuzz_documents,
+    fuzz_engine,
+    fuzz_peers,
+    fuzz_traces,
+)
 
 TARGETS: dict[str, Target] = {target.name: target for module in _ALL for target in module.TARGETS}

@@ -21,7 +21,8 @@ from loader.engine import reader
 from loader.engine.init_routines import InitRoutine, InitRoutines
 from loader.engine.log import KernelLog
 from loader.engine.open_file import pread_all
-from loader.engine.state import BECOMING, STATS_ROWS, Kernel
+from loader.engine.state import Kernel
+from loader.engine.stats import BECOMING, STATS_ROWS
 from loader.engine.threads import SHUT_DOWN, LiveKernel
 from loader.image.ends import HEAD, TAIL, judge_by_ends
 from loader.image.module_image import read_image

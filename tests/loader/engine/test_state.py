@@ -15,7 +15,8 @@ import pytest
 
 from loader.config import Config
 from loader.engine.module import COMING, GOING, LIVE, UNFORMED, InitResult, Module
-from loader.engine.state import BECOMING, LOAD, Kernel, Memory
+from loader.engine.state import Kernel, Memory
+from loader.engine.stats import BECOMING, LOAD
 from loader.errors import Failure, LoadError
 from loader.image.contents import Export
 from loader.image.parameters import Parameter

@@ -16,7 +16,7 @@ import loader
 from tests.conftest import PROJECT
 from tests.recordings import DATA, TRANSCRIPTS
 
-NAMES = ("machine", "modules", "environment", "scenario", "transcript")
+NAMES = ("machine", "modules", "environment", "scenario", "transcript", "recording")
 
 FILES: list[tuple[str, Path]] = [
     *(("machine", path) for path in sorted(PROJECT.glob("examples/*.toml"))),

@@ -1,0 +1,1 @@
+"""A kernel that others run: its module loads as they were seen, put together, accounted, kept."""

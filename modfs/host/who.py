@@ -1,0 +1,61 @@
+"""Who a task is, by /proc, at the time that it calls."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from loader.observe.call import Task
+
+_MOST = 4096  # bytes of a command line that are kept
+
+
+def describe(task: Task) -> Task:
+    """``task`` with what /proc says of it now; unchanged where it has gone."""
+    folder = Path("/proc", str(task.tid))
+    try:
+        with (folder / "cmdline").open("rb") as file:
+            words = file.read(_MOST).rstrip(b"\0").split(b"\0")
+        status = (folder / "status").read_text(errors="backslashreplace")
+    except OSError:
+        return task
+    fields = dict(line.partition(":\t")[::2] for line in status.splitlines())
+    command = " ".join(_text(word) for word in words)
+    return task._replace(
+        parent=_number(fields.get("PPid")) if task.parent is None else task.parent,
+        command=command or None,
+        exe=_exe(folder) or task.exe,
+        uid=_number(fields.get("Uid", "").partition("\t")[0]),
+        unit=_unit(folder),
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+
+
+def _exe(folder: Path) -> str | None:
+    try:
+        return _text(os.readlink(os.fsencode(folder / "exe")))
+    except OSError:
+        return None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None
+
+
+def _unit(folder: Path) -> str | None:
+    """The innermost unit of systemd's that it is in, else its control group (cgroups(7))."""
+    try:
+        lines = (folder / "cgroup").read_text(errors="backslashreplace").splitlines()
+    except OSError:
+        return None
+    paths = [line.split(":", 2)[2] for line in lines if line.startswith(("0::", "1:name=systemd:"))]
+    for path in paths:
+        for part in reversed(path.split("/")):
+            if part.endswith((".service", ".scope", ".socket", ".mount")):
+                return part
+        if path != "/":
+            return path
+    return None

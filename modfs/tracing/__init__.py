@@ -1,0 +1,1 @@
+"""The kernel's event tracing (tracefs): its texts, its probes, its buffers."""

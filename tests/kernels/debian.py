@@ -1,0 +1,92 @@
+"""Debian's own kernels, fetched from its archive and unpacked, without touching the system's apt.
+
+python -m tests.kernels.debian 6.12 7.3      prints where each was unpacked
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path(__file__).parent / ".cache"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_SOURCES = (
+    "http://deb.debian.org/debian bookworm main",
+    "http://deb.debian.org/debian-security bookworm-security main",
+    "http://deb.debian.org/debian trixie main",
+    "http://deb.debian.org/debian trixie-backports main",
+    "http://deb.debian.org/debian-security trixie-security main",
+)
+# Up to 6.18 all is in one package; since 6.19 the image and the modules are apart.
+_PACKAGE = re.compile(r"linux-(image|binary)-(\d+\.\d+)\.(\d+)(-\d+)?(\+deb\d+)?-cloud-amd64")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel: its release as uname -r has it, its image, its modules' folder."""
+
+    release: str
+    image: Path
+    modules: Path
+
+
+def fetch(version: str) -> Kernel:
+    """The newest cloud kernel of that version, such as 6.12. RuntimeError: there is none."""
+    place = CACHE / version
+    if not (place / "done").exists():
+        place.mkdir(parents=True, exist_ok=True)
+        names = _packages(version)
+        _apt("download", *names, tool="apt-get", cwd=place)
+        for package in place.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", package, place / "root"], check=True)
+            package.unlink()
+        (place / "done").touch()
+    (modules,) = (path for path in (place / "root").glob("**/lib/modules/*") if path.is_dir())
+    (image,) = (place / "root").glob("**/vmlinuz*")
+    return Kernel(modules.name, image, modules)
+
+
+def _packages(version: str) -> list[str]:
+    """Names of the packages that make up the newest such kernel."""
+    _apt("update", tool="apt-get")
+    found = []
+    for name in _apt("pkgnames", "linux-", tool="apt-cache").split():
+        match = _PACKAGE.fullmatch(name)
+        if match and match[2] == version:
+            is_binary = match[1] == "binary"  # then linux-image is but a name for both
+            found.append((int(match[3]), int((match[4] or "-0")[1:]), is_binary, name))
+    if not found:
+        raise RuntimeError(f"Debian has no cloud kernel {version}")
+    name = max(found, key=lambda row: row[:3])[3]
+    return [name, name.replace("-binary-", "-modules-")] if "-binary-" in name else [name]
+
+
+def _apt(*words: str, tool: str, cwd: Path | None = None) -> str:
+    home = CACHE / "apt"
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    (home / "sources.list").write_text(
+        "".join(f"deb [signed-by={_KEYRING}] {source}\n" for source in _SOURCES)
+    )
+    settings = (
+        f"Dir::Etc::sourcelist={home}/sources.list",
+        "Dir::Etc::sourceparts=-",
+        f"Dir::State::Lists={home}/lists",
+        f"Dir::Cache={home}/cache",
+        "APT::Get::List-Cleanup=0",
+        "APT::Sandbox::User=root",
+        "Acquire::Languages=none",
+    )
+    options = [word for setting in settings for word in ("-o", setting)]
+    done = subprocess.run(
+        [tool, "-qq", *options, *words], cwd=cwd, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:]:
+        print(fetch(wanted))
