@@ -79,12 +79,14 @@ class Caller:
     ``signal_pending`` is asked before each wait and after each wake-up, with the kernel's lock
     held: it must be quick. Where it says True the caller leaves its wait with EINTR; if it was
     running a module's init, that goes on without it. ``capable``: has CAP_SYS_MODULE. ``open``:
-    what the caller's file is in this process, see open_here.
+    what the caller's file is in this process, see open_here. ``fatal_signal_pending``: the same as
+    ``signal_pending``, of signals that end the caller; None: of any.
     """
 
     signal_pending: Callable[[], bool] = _never
     capable: bool = True
     open: Callable[[File, int], tuple[int, bool]] = open_here
+    fatal_signal_pending: Callable[[], bool] | None = None
 
     def may_init_module(self) -> None:
         """LoadError: EPERM, before anything else is looked at."""

@@ -39,7 +39,7 @@ class Config:
     build's. ``blacklist``: the boot option module_blacklist. ``decompress_limit``: bytes above
     which an unpacked module is ENOMEM. ``memory_limit``: bytes of vmalloc space for modules, None
     without limit. ``force_load``, ``force_unload``: CONFIG_MODULE_FORCE_LOAD, _UNLOAD.
-    ``kallsyms_all``: CONFIG_KALLSYMS_ALL.
+    ``kallsyms_all``: CONFIG_KALLSYMS_ALL. ``autoload_dups``: CONFIG_MODULE_DEBUG_AUTOLOAD_DUPS.
     """
 
     release: Release = field(default_factory=release)
@@ -53,6 +53,7 @@ class Config:
     force_load: bool = False
     force_unload: bool = False
     kallsyms_all: bool = True
+    autoload_dups: bool = False
     machine: int = MACHINES.get(os.uname().machine, EM_X86_64)
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class Release:
     extended_modversions: bool = False
     zstd_lenient: bool = False
     static_call_sites_ro: bool = False
+    no_binfmt_autoload: bool = False
     init_eexist_is_ebusy: bool = False
 
     @property
@@ -116,6 +117,12 @@ CHANGES: tuple[Change, ...] = (
         "extended_modversions",
         "54ac1ac8edeb",
         "__version_ext_crcs and __version_ext_names, always in pairs",
+    ),
+    Change(
+        "6.14",
+        "no_binfmt_autoload",
+        "fa1bdca98d74",
+        "a file of unknown format no longer has binfmt-XXXX requested",
     ),
     Change(
         "6.15",
