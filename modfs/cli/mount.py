@@ -55,8 +55,8 @@ def command(**values: Any) -> int:
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:
     """An option of the command that came with -o, as from /etc/fstab."""
-    key = {"key": "keys", "sig-enforce": "sig_enforce"}.get(name, name)
+    key = {"key": "keys"}.get(name, name.replace("-", "_"))
     if key in ("keys", "without", "blacklist"):
         values[key] = (*values[key], *text.split(":"))
     else:
-        values[key] = True if key == "sig_enforce" else text
+        values[key] = True if key in ("sig_enforce", "autoload_dups") else text

@@ -36,6 +36,7 @@ class EngineOptions:
     keys: tuple[Path, ...] = ()
     sig_enforce: bool = False
     blacklist: tuple[str, ...] = ()
+    autoload_dups: bool = False
 
     def tree(self) -> Tree | None:
         """The module tree: the one given, else the running kernel's if it exists."""
@@ -59,6 +60,7 @@ class EngineOptions:
             keyring=Keyring.load(*self.keys) if self.keys else None,
             sig_enforce=self.sig_enforce,
             blacklist=frozenset(name for text in self.blacklist for name in text.split(",")),
+            autoload_dups=self.autoload_dups,
         )
 
     def init_routines(self) -> InitRoutines:
@@ -184,6 +186,11 @@ _ENGINE: dict[str, Callable[[Any], Any]] = {
         multiple=True,
         metavar="NAME[,NAME...]",
         help="Refuse these modules: EPERM.",
+    ),
+    "autoload-dups": click.option(
+        "--autoload-dups",
+        is_flag=True,
+        help="Answer requests for one string together (CONFIG_MODULE_DEBUG_AUTOLOAD_DUPS).",
     ),
 }
 

@@ -40,6 +40,9 @@ HELP = """\
 #   finit_module PATH [flags=N] [NAME=VALUE ...]
 #   init_module PATH [len=N] [NAME=VALUE ...]
 #   delete_module NAME [flags=N]
+#   request_module STRING
+#   request_module_nowait STRING
+#   get_fs_type NAME
 # Words may be quoted as in a shell; what follows # is a comment. Paths that do not start with /
 # are taken from the working directory of whoever writes.
 """
@@ -70,7 +73,20 @@ class ModprobeRemove(NamedTuple):
     first_time: bool = False
 
 
-Request = Call | Insmod | Modprobe | ModprobeRemove
+class RequestModule(NamedTuple):
+    """request_module, as code in the kernel calls it; not ``wait``: request_module_nowait."""
+
+    string: str
+    wait: bool = True
+
+
+class GetFsType(NamedTuple):
+    """get_fs_type, as mount(2) calls it."""
+
+    name: str
+
+
+Request = Call | Insmod | Modprobe | ModprobeRemove | RequestModule | GetFsType
 
 # option -> bits of the flags argument
 _INSERT_OPTIONS: dict[str, int] = {
@@ -307,6 +323,24 @@ def _delete_module(request: str, line: list[str]) -> Iterator[Request]:
     yield DeleteModule(name, os.O_NONBLOCK if flags is None else flags)
 
 
+# -- requests of the kernel's ----------------------------------------------------------------------
+
+
+def _one_word(request: str, words: list[str], what: str) -> str:
+    word, more = _first(request, words, what)
+    if more:
+        raise UserError(f"{request}: {more[0]} is one word too many")
+    return word
+
+
+def _request_module(request: str, words: list[str]) -> Iterator[Request]:
+    yield RequestModule(_one_word(request, words, "a string"), request == "request_module")
+
+
+def _get_fs_type(request: str, words: list[str]) -> Iterator[Request]:
+    yield GetFsType(_one_word(request, words, "a file system's name"))
+
+
 _PARSERS: dict[str, Callable[[str, list[str]], Iterator[Request]]] = {
     "insmod": _insmod,
     "modprobe": _modprobe,
@@ -314,6 +348,9 @@ _PARSERS: dict[str, Callable[[str, list[str]], Iterator[Request]]] = {
     "finit_module": _finit_module,
     "init_module": _init_module,
     "delete_module": _delete_module,
+    "request_module": _request_module,
+    "request_module_nowait": _request_module,
+    "get_fs_type": _get_fs_type,
 }
 
 
