@@ -61,6 +61,16 @@ class DeleteModule(NamedTuple):
 Call = FinitModule | InitModule | DeleteModule
 
 
+class RequestModule(NamedTuple):
+    """request_module, as code in the kernel calls it; not ``wait``: request_module_nowait.
+
+    No system call: what it comes to is no errno (loader.engine.kmod).
+    """
+
+    string: str
+    wait: bool = True
+
+
 def _never() -> bool:
     return False
 
@@ -105,3 +115,10 @@ class SystemCalls(Protocol):
 
     def wake(self) -> None:
         """Every caller that waits looks at its signal_pending again."""
+
+
+class Kernel(SystemCalls, Protocol):
+    """Who answers requests of the kernel's own as well."""
+
+    def request_module(self, string: str, caller: Caller = ANYONE, wait: bool = True) -> int:
+        """What it came to, see loader.engine.kmod. LoadError: nobody answers any more."""

@@ -256,3 +256,26 @@ def get_fs_type(kmod: Kmod, name: str) -> Generator[Sleep | Usermodehelper, Any,
             if not found:
                 kmod.still_no_fs(string)
     return found and (not dot or kind in _HAS_SUBTYPE)
+
+
+# -- what can be told of a result -----------------------------------------------------------------
+
+
+def as_errno(result: int) -> int:
+    """What a system call can tell of a request's result: 0, or an errno.
+
+    A wait status is none, and no kernel ever returns one to userspace: it is EREMOTEIO here, which
+    nothing else is. A fatal signal is EINTR.
+    """
+    if result > 0:
+        return errno.EREMOTEIO
+    return errno.EINTR if result == -ERESTARTSYS else -result
+
+
+def as_text(result: int) -> str:
+    """A result for people: ``ok``, the errno's name, or the number with what it means."""
+    if result <= 0:
+        number = as_errno(result)
+        return errno.errorcode.get(number, str(number)) if number else "ok"
+    signal, status = result & 0x7F, result >> 8
+    return f"{result} (signal {signal})" if signal else f"{result} (exit status {status})"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from loader.calls import ANYONE, Caller
 from loader.engine import exec, sequence
-from loader.engine.kmod import ERESTARTSYS, Kmod, Sleep, get_fs_type, request_module
+from loader.engine.kmod import Kmod, Sleep, get_fs_type, request_module
 from loader.engine.umh import Programs, Usermodehelper
 
 log = logging.getLogger("loader")
@@ -127,23 +127,3 @@ def _killable(caller: Caller) -> Caller:
     """The caller, whose wait only a fatal signal ends."""
     fatal = caller.fatal_signal_pending
     return caller if fatal is None else replace(caller, signal_pending=fatal)
-
-
-def as_errno(result: int) -> int:
-    """What a system call can tell of a request's result: 0, or an errno.
-
-    A wait status is none, and no kernel ever returns one to userspace: it is EREMOTEIO here, which
-    nothing else is. A fatal signal is EINTR.
-    """
-    if result > 0:
-        return errno.EREMOTEIO
-    return errno.EINTR if result == -ERESTARTSYS else -result
-
-
-def as_text(result: int) -> str:
-    """A result for people: ``ok``, the errno's name, or the number with what it means."""
-    if result <= 0:
-        number = as_errno(result)
-        return errno.errorcode.get(number, str(number)) if number else "ok"
-    signal, status = result & 0x7F, result >> 8
-    return f"{result} (signal {signal})" if signal else f"{result} (exit status {status})"

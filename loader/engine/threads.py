@@ -91,12 +91,9 @@ class LiveKernel:
         have to wait, and a file longer than that is ENOMEM. None: see default_budget. ``pace``: how
         many of its seconds pass in one."""
         self.config = config or Config()
-        self.tree = tree
         self.init_routines = init_routines or InitRoutines()
         self.kernel = Kernel(self.config)
         self.kernel.wakeup = self._wakeup
-        if tree is not None:
-            self.kernel.exporter = tree.exporter
         limit = default_budget() if file_memory is None else file_memory
         self._files = Reader(self.kernel, Budget(limit, self._wakeup), self._wait)
         self._queues: dict[Hashable, _Queue] = {}
@@ -109,10 +106,21 @@ class LiveKernel:
             sequence.RunInit: self._run_init,
             # The other steps take no time here: their work was done when the file was read.
         }
-        programs = TreeModprobe(self.kernel, tree, self.call)
         self.kmod = Kmod(self.kernel, self.now, self._wakeup)
-        self.kmod.filesystem = lambda name: tree.resolve(f"fs-{name}") if tree else ()
-        self.autoload = KmodThreads(self.kmod, programs, self._wait)
+        self.autoload = KmodThreads(self.kmod, self._modprobe(), self._wait)
+        self.tree: Tree | None = None
+        if tree is not None:
+            self.use_tree(tree)
+
+    def use_tree(self, tree: Tree) -> None:
+        """Have modules, and what requests mean, looked up in ``tree``."""
+        self.tree = tree
+        self.kernel.exporter = tree.exporter
+        self.kmod.filesystem = lambda name: tree.resolve(f"fs-{name}")
+        self.autoload.programs = self._modprobe(tree)
+
+    def _modprobe(self, tree: Tree | None = None) -> TreeModprobe:
+        return TreeModprobe(self.kernel, tree, self.call)
 
     def now(self) -> float:
         """Seconds, from some moment on."""

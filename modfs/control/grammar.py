@@ -28,6 +28,7 @@ from loader.calls import (
     File,
     FinitModule,
     InitModule,
+    RequestModule,
 )
 from loader.errors import UserError
 from loader.words import module_name
@@ -71,13 +72,6 @@ class ModprobeRemove(NamedTuple):
     name: str
     flags: int = os.O_NONBLOCK
     first_time: bool = False
-
-
-class RequestModule(NamedTuple):
-    """request_module, as code in the kernel calls it; not ``wait``: request_module_nowait."""
-
-    string: str
-    wait: bool = True
 
 
 class GetFsType(NamedTuple):
@@ -361,6 +355,12 @@ def format_call(call: Call) -> str:
     """The line, without its end, that is this call. ValueError: an image of bytes, which no line
     can hold; write it to a file and give its descriptor."""
     return " ".join(map(quote, _call_words(call)))
+
+
+def format_request(request: RequestModule) -> str:
+    """The line, without its end, that is this request."""
+    verb = "request_module" if request.wait else "request_module_nowait"
+    return f"{verb} {quote(request.string)}"
 
 
 def _call_words(call: Call) -> Iterator[str]:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from loader.calls import Caller, DeleteModule, FinitModule, InitModule
-from loader.engine.kmod_threads import as_errno, as_text
+from loader.calls import Caller, DeleteModule, FinitModule, InitModule, RequestModule
+from loader.engine.kmod import as_errno, as_text
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError, UserError
 from loader.tree.insert import insertion
@@ -21,7 +21,6 @@ from modfs.control.grammar import (
     Modprobe,
     ModprobeRemove,
     Request,
-    RequestModule,
     parse,
 )
 from modfs.control.results import Results

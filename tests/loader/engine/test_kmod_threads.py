@@ -13,7 +13,7 @@ import pytest
 
 from loader.calls import ANYONE, Caller, FinitModule
 from loader.config import Config
-from loader.engine.kmod_threads import as_errno, as_text
+from loader.engine.kmod import as_errno, as_text
 from loader.engine.threads import LiveKernel
 from loader.engine.umh import Usermodehelper
 from loader.errors import LoadError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loader.calls import Call, DeleteModule, FinitModule, InitModule
+from loader.calls import Call, DeleteModule, FinitModule, InitModule, RequestModule
 from loader.errors import UserError
 from modfs.control.grammar import (
     HELP,
@@ -17,7 +17,6 @@ from modfs.control.grammar import (
     Modprobe,
     ModprobeRemove,
     Request,
-    RequestModule,
     format_call,
     parse,
 )
