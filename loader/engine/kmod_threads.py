@@ -42,7 +42,7 @@ class KmodThreads:
         self.kmod = kmod
         self.programs = programs
         self._wait = wait
-        self._helpers = 0
+        self.running = 0  # helpers
 
     def request_module(
         self, string: str, caller: Caller, wait: bool = True, function: str = "request_module"
@@ -86,14 +86,14 @@ class KmodThreads:
         job = _Job()
         kworker = threading.Thread(target=self._run, args=(helper, job), daemon=True)
         with self.kmod.kernel.lock:
-            if self._helpers >= _HELPERS_MAX:
+            if self.running >= _HELPERS_MAX:
                 return -errno.EAGAIN
-            self._helpers += 1
+            self.running += 1
         try:
             kworker.start()
         except RuntimeError:  # no thread can be had
             with self.kmod.kernel.lock:
-                self._helpers -= 1
+                self.running -= 1
             return -errno.EAGAIN
         self._wait(sequence.Wait(job, lambda: job.done), _killable(caller))
         return job.result
@@ -112,7 +112,7 @@ class KmodThreads:
             log.exception("a helper ended unexpectedly")
         finally:
             with self.kmod.kernel.lock:
-                self._helpers -= 1
+                self.running -= 1
             self._complete(job, result)
 
     def _complete(self, job: _Job, result: int) -> None:
