@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from loader.calls import SystemCalls
+from loader.engine.settings import Setting, settings
 from loader.engine.threads import LiveKernel
+from loader.errors import LoadError
 from modfs import texts
 from modfs.control.remote import RemoteKernel
 from modfs.fuse.files import Operation
 from modfs.mount.directory import ModulesDirectory
 from modfs.run import sandbox
+from modfs.run.misc_view import MiscView
 from modfs.run.views import DebugView, View
 
 
@@ -32,6 +36,9 @@ class Engine(Protocol):
 
     def views(self, operation: Operation) -> dict[str, View]:
         """The views that only this engine can serve, by name."""
+
+    def sysctls(self) -> dict[str, Setting]:
+        """Files below /proc that can be written, by their paths there."""
 
     def proc_modules(self) -> str:
         """/proc/modules."""
@@ -59,7 +66,16 @@ class OwnEngine:
         self.compression = live.config.compression
 
     def views(self, operation: Operation) -> dict[str, View]:
-        return {"debug": DebugView(ModulesDirectory(self.kernel, operation))}
+        views: dict[str, View] = {"debug": DebugView(ModulesDirectory(self.kernel, operation))}
+        if sandbox.REAL_MISC.is_dir():
+            views["misc"] = MiscView(self.kernel, str(sandbox.REAL_MISC))
+        return views
+
+    def sysctls(self) -> dict[str, Setting]:
+        """What of the engine can be set, by its path below /proc."""
+        proc = "/proc/"
+        found = settings(self.kernel.kmod).items()
+        return {path.removeprefix(proc): one for path, one in found if path.startswith(proc)}
 
     def proc_modules(self) -> str:
         return texts.proc_modules(self.kernel.snapshot())
@@ -95,4 +111,18 @@ class JoinedEngine:
     def views(self, operation: Operation) -> dict[str, View]:
         return {}
 
+    def sysctls(self) -> dict[str, Setting]:
+        return {path: Setting(read, _cannot_be_set) for path, read in _SYSCTLS.items()}
+
     def shutdown(self) -> None: ...
+
+
+# Where programs look for what the kernel runs to load modules, and whether it may.
+_SYSCTLS = {
+    "sys/kernel/modprobe": lambda: "/sbin/modprobe\n",
+    "sys/kernel/modules_disabled": lambda: "0\n",
+}
+
+
+def _cannot_be_set(data: bytes, offset: int) -> None:
+    raise LoadError(errno.EACCES)

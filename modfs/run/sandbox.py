@@ -27,6 +27,8 @@ STATS = DEBUG / "modules"
 _HOME = DEBUG / ".modfs"
 VIEWS = _HOME / "views"
 REAL_PROC = _HOME / "proc"
+MISC = Path("/sys/devices/virtual/misc")
+REAL_MISC = _HOME / "misc"
 
 
 def _check(result: int, what: str) -> None:
@@ -103,6 +105,9 @@ def prepare() -> None:
     for folder in (_HOME, VIEWS, REAL_PROC, STATS):
         folder.mkdir()
     bind(Path("/proc"), REAL_PROC)
+    if MISC.is_dir():
+        REAL_MISC.mkdir()
+        bind(MISC, REAL_MISC)
 
 
 def proc_has_modules() -> bool:
@@ -116,8 +121,12 @@ def place_views(stats: Path) -> None:
     if not Path("/sys/module").is_dir():
         raise UserError("/sys/module is missing: is sysfs mounted on /sys?")
     bind(VIEWS / "module", Path("/sys/module"))
+    if (VIEWS / "misc").is_dir():
+        bind(VIEWS / "misc", MISC)
     if proc_has_modules():
         bind(VIEWS / "proc/modules", Path("/proc/modules"))
+        for name in ("modprobe", "modules_disabled"):
+            bind(VIEWS / "proc/sys/kernel" / name, Path("/proc/sys/kernel", name))
     else:
         bind(VIEWS / "proc", Path("/proc"))
 

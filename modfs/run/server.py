@@ -18,6 +18,7 @@ from modfs.fuse.server import Server
 from modfs.mount.stderr import CapturedStderr, reason
 from modfs.run import sandbox, seccomp
 from modfs.run.engines import Engine, JoinedEngine, OwnEngine
+from modfs.run.helpers import serve_helpers, start_kthreadd
 from modfs.run.intercept import Supervisor
 from modfs.run.views import ProcView, SysModuleView, View, Views
 
@@ -25,12 +26,6 @@ READY_IN_USER_NAMESPACE = b"ready in a user namespace"
 READY, EXITED, _BUSY, _DONE = b"ready", b"exited", b"busy", b"done"
 MESSAGE_MAX = 4096  # bytes
 _LINGER = 0.1  # seconds in which the last programs may end after the command
-
-# Where programs look for what the kernel runs to load modules, and whether it may.
-_SYSCTLS = {
-    "sys/kernel/modprobe": lambda: "/sbin/modprobe\n",
-    "sys/kernel/modules_disabled": lambda: "0\n",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,10 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     """From the namespace to the last program in it."""
     engine = _engine(plan)
     user_namespace = sandbox.enter()
+    kthreadd = start_kthreadd() if isinstance(engine, OwnEngine) else None
     server = _arrange(engine)
+    if kthreadd is not None and isinstance(engine, OwnEngine):
+        serve_helpers(kthreadd, engine.kernel, engine.kernel)
     _leave_terminal()
     channel.send(READY_IN_USER_NAMESPACE if user_namespace else READY)
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
@@ -76,6 +74,8 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     channel.send(READY)
     _answer_calls(descriptors[0], engine.kernel, channel)
     engine.shutdown()
+    if kthreadd is not None:
+        kthreadd.close()
     if plan.stats is not None:
         os.write(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
     del server
@@ -109,14 +109,13 @@ def _answer_calls(listener: int, kernel: SystemCalls, channel: socket.socket) ->
 def _mount_views(engine: Engine) -> Server:
     """The views' file system, served by a thread. UserError."""
     real = None if sandbox.proc_has_modules() else str(sandbox.REAL_PROC)
-    sysctls = {} if real is None else _SYSCTLS
     # Nothing may be remembered: processes and modules come and go.
     options = ("fsname=modfs", "subtype=modfs", "default_permissions", "allow_other", "direct_io")
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0", "intr")
     server = Server(str(sandbox.VIEWS), (*options, *never))
     views: dict[str, View] = {
         "module": SysModuleView(engine.module_names, engine.module_files, engine.compression),
-        "proc": ProcView({"modules": engine.proc_modules, **sysctls}, real),
+        "proc": ProcView({"modules": engine.proc_modules}, real, engine.sysctls()),
         **engine.views(server),
     }
     settled = threading.Event()

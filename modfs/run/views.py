@@ -11,14 +11,17 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from loader.engine.settings import Setting
 from modfs.fuse.files import DIRECTORY, Attributes
 from modfs.mount.control_file import TextFile
 from modfs.mount.directory import ModulesDirectory
+from modfs.mount.setting_file import SettingFile
 
 _FILE = Attributes(stat.S_IFREG | 0o444)
+_SETTING = Attributes(stat.S_IFREG | 0o644)
 _LINK = Attributes(stat.S_IFLNK | 0o777)
 
 
@@ -129,10 +132,18 @@ class ProcView:
     Links such as ``self`` still mean whoever follows them: the real procfs answers for them.
     """
 
-    def __init__(self, files: dict[str, Callable[[], str]], real: str | None) -> None:
-        """``files`` by path, such as "modules" or "sys/kernel/modprobe"; ``real``: the folder
-        with the real procfs, None to have only the files."""
+    def __init__(
+        self,
+        files: dict[str, Callable[[], str]],
+        real: str | None,
+        settings: Mapping[str, Setting] | None = None,
+    ) -> None:
+        """``files`` by path, such as "modules"; ``settings``: those that can be written, such as
+        "sys/kernel/modprobe"; ``real``: the folder with the real procfs, None to have only the
+        files."""
         self._files = {b"/" + path.encode(): compose for path, compose in files.items()}
+        self._settings = {b"/" + path.encode(): each for path, each in (settings or {}).items()}
+        self._files |= {path: setting.read for path, setting in self._settings.items()}
         self._real = None if real is None else os.fsencode(real)
         self._folders = {b"/"}
         for path in self._files:
@@ -143,7 +154,7 @@ class ProcView:
         if path in self._folders:
             return DIRECTORY
         if path in self._files:
-            return _FILE
+            return _SETTING if path in self._settings else _FILE
         if self._real is None or not os.path.lexists(self._real + path):
             raise _error(errno.ENOENT)
         return _LINK
@@ -163,7 +174,8 @@ class ProcView:
     def open_file(self, path: bytes) -> Opened:
         if path not in self._files:
             raise _error(errno.ENOENT)
-        return TextFile(self._files[path])
+        setting = self._settings.get(path)
+        return TextFile(self._files[path]) if setting is None else SettingFile(setting)
 
 
 class Views:
