@@ -108,15 +108,16 @@ IOVEC = struct.Struct("<QQ")
 
 # -- capabilities (include/uapi/linux/capability.h) ------------------------------------------------
 
-CAP_SYS_MODULE = 16
+CAP_SYS_MODULE, CAP_SYSLOG = 16, 34
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 
 def effective_capabilities(tid: int) -> int:
-    """The lower 32 bits of a thread's effective set. OSError: ESRCH."""
+    """A thread's effective set. OSError: ESRCH."""
     data = ctypes.create_string_buffer(24)
     syscall("capget", struct.pack("<Ii", _LINUX_CAPABILITY_VERSION_3, tid), data)
-    return int(struct.unpack_from("<I", data.raw)[0])
+    low, high = (struct.unpack_from("<I", data.raw, offset)[0] for offset in (0, 12))
+    return int(low | high << 32)
 
 
 def setgroups_of_thread(groups: list[int]) -> None:

@@ -17,6 +17,7 @@ from loader.errors import UserError
 from modfs.fuse.server import Server
 from modfs.mount.stderr import CapturedStderr, reason
 from modfs.run import sandbox, seccomp
+from modfs.run.addresses import Addresses
 from modfs.run.engines import Engine, JoinedEngine, OwnEngine
 from modfs.run.helpers import serve_helpers, start_kthreadd
 from modfs.run.intercept import Supervisor
@@ -113,9 +114,16 @@ def _mount_views(engine: Engine) -> Server:
     options = ("fsname=modfs", "subtype=modfs", "default_permissions", "allow_other", "direct_io")
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0", "intr")
     server = Server(str(sandbox.VIEWS), (*options, *never))
+    addresses = Addresses(server)
     views: dict[str, View] = {
-        "module": SysModuleView(engine.module_names, engine.module_files, engine.compression),
-        "proc": ProcView({"modules": engine.proc_modules}, real, engine.sysctls()),
+        "module": SysModuleView(
+            engine.module_names,
+            addresses.module_files(engine.module_files),
+            engine.compression,
+        ),
+        "proc": ProcView(
+            {"modules": addresses.proc_modules(engine.proc_modules)}, real, engine.sysctls()
+        ),
         **engine.views(server),
     }
     settled = threading.Event()
