@@ -42,6 +42,7 @@ class Kthreadd:
         if not self.pid:
             _serve(theirs, prepare)
         theirs.close()
+        self._pidfd = os.pidfd_open(self.pid)
         said, self.descriptors, _, _ = socket.recv_fds(
             self._channel, _MESSAGE_MAX, _DESCRIPTORS_MAX
         )
@@ -78,6 +79,12 @@ class Kthreadd:
     def close(self) -> None:
         """No more helpers are wanted; those that run go on."""
         self._channel.shutdown(socket.SHUT_WR)
+
+    def ended(self, seconds: float | None = None) -> bool:
+        """Wait, but not longer than that, until the last helper has ended."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
 
     def _read(self) -> None:
         """What became of the helpers, until the process has ended."""

@@ -74,9 +74,13 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
         return  # the command's process failed, and has said why
     channel.send(READY)
     _answer_calls(descriptors[0], engine.kernel, channel)
-    engine.shutdown()
     if kthreadd is not None:
         kthreadd.close()
+        if not kthreadd.ended(_LINGER):
+            with suppress(ConnectionError):
+                channel.send(_BUSY)
+            kthreadd.ended()
+    engine.shutdown()
     if plan.stats is not None:
         os.write(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
     del server
