@@ -99,5 +99,5 @@ def _catch_calls() -> int:
         return seccomp.install()
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise UserError("its calls are caught already: no modfs run in a modfs run") from None
+            raise UserError(sandbox.NESTED) from None
         raise UserError(f"its calls cannot be caught: {error.strerror}") from None

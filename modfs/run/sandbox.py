@@ -25,6 +25,7 @@ from modfs.linux import (
 DEBUG = Path("/sys/kernel/debug")
 STATS = DEBUG / "modules"
 _HOME = DEBUG / ".modfs"
+NESTED = "its calls are caught already: no modfs run in a modfs run"
 VIEWS = _HOME / "views"
 REAL_PROC = _HOME / "proc"
 MISC = Path("/sys/devices/virtual/misc")
