@@ -47,6 +47,16 @@ class RemoteKernel:
         with os.fdopen(fd, errors="surrogateescape") as file:
             return file.read()
 
+    def set(self, name: str, data: bytes) -> None:
+        """Write one of its settings, such as "autoload/modprobe". LoadError: its errno."""
+        fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        try:
+            os.write(fd, data)
+        except OSError as error:
+            raise LoadError(error.errno or errno.EIO) from None
+        finally:
+            os.close(fd)
+
     def proc_modules(self) -> str:
         """/proc/modules."""
         return self.read(".control/proc_modules")

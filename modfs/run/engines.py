@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +9,6 @@ from typing import Protocol
 from loader.calls import SystemCalls
 from loader.engine.settings import Setting, settings
 from loader.engine.threads import LiveKernel
-from loader.errors import LoadError
 from modfs import texts
 from modfs.control.remote import RemoteKernel
 from modfs.fuse.files import Operation
@@ -18,6 +16,9 @@ from modfs.mount.directory import ModulesDirectory
 from modfs.run import sandbox
 from modfs.run.misc_view import MiscView
 from modfs.run.views import DebugView, View
+
+# Where programs look for what the kernel runs to load modules, and whether it may.
+_SYSCTLS = ("modprobe", "modules_disabled")
 
 
 class Engine(Protocol):
@@ -112,17 +113,9 @@ class JoinedEngine:
         return {}
 
     def sysctls(self) -> dict[str, Setting]:
-        return {path: Setting(read, _cannot_be_set) for path, read in _SYSCTLS.items()}
+        return {f"sys/kernel/{name}": self._setting(f"autoload/{name}") for name in _SYSCTLS}
+
+    def _setting(self, name: str) -> Setting:
+        return Setting(lambda: self.kernel.read(name), lambda data, _: self.kernel.set(name, data))
 
     def shutdown(self) -> None: ...
-
-
-# Where programs look for what the kernel runs to load modules, and whether it may.
-_SYSCTLS = {
-    "sys/kernel/modprobe": lambda: "/sbin/modprobe\n",
-    "sys/kernel/modules_disabled": lambda: "0\n",
-}
-
-
-def _cannot_be_set(data: bytes, offset: int) -> None:
-    raise LoadError(errno.EACCES)

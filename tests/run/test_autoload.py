@@ -92,3 +92,16 @@ def test_a_helper_outlives_the_command(with_kmod: Callable[[str], Done], tmp_pat
     assert done.returncode == 0, done.stderr
     while not (tmp_path / "told").exists():  # the sandbox stays until then
         time.sleep(0.01)
+
+
+def test_settings_of_a_joined_mount(
+    mounted: Callable[..., Path], kmod_tree: Path, environment: dict[str, str]
+) -> None:
+    mount = mounted("--modules", kmod_tree)
+    script = "cd /proc/sys/kernel; echo > modprobe; echo 0 > modules_disabled; cat modprobe"
+    done = subprocess.run(
+        ["modfs", "run", "--mount", str(mount), "--", "bash", "-c", script],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "\n" and "Invalid argument" in done.stderr
+    assert (mount / "autoload/modprobe").read_text() == "\n"
