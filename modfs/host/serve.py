@@ -27,7 +27,7 @@ def serve(
     on descriptor 2. UserError.
     """
     try:
-        server = Server(mountpoint, mount_options(options.fuse))
+        server = Server(mount_options(options.fuse))
         ending = Ending(kernel, server, mountpoint, hung_up)
         files = HostDirectory(kernel, ending.begin)
 
@@ -37,7 +37,7 @@ def serve(
 
         with ending.watching(files):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-            return server.run(files, mounted)
+            return server.run(mountpoint, files, mounted)
     finally:
         kernel.shutdown()
 
