@@ -61,6 +61,16 @@ class DeleteModule(NamedTuple):
 Call = FinitModule | InitModule | DeleteModule
 
 
+class RequestModule(NamedTuple):
+    """request_module, as code in the kernel calls it; not ``wait``: request_module_nowait.
+
+    No system call: what it comes to is no errno (loader.engine.kmod).
+    """
+
+    string: str
+    wait: bool = True
+
+
 def _never() -> bool:
     return False
 
@@ -79,12 +89,14 @@ class Caller:
     ``signal_pending`` is asked before each wait and after each wake-up, with the kernel's lock
     held: it must be quick. Where it says True the caller leaves its wait with EINTR; if it was
     running a module's init, that goes on without it. ``capable``: has CAP_SYS_MODULE. ``open``:
-    what the caller's file is in this process, see open_here.
+    what the caller's file is in this process, see open_here. ``fatal_signal_pending``: the same as
+    ``signal_pending``, of signals that end the caller; None: of any.
     """
 
     signal_pending: Callable[[], bool] = _never
     capable: bool = True
     open: Callable[[File, int], tuple[int, bool]] = open_here
+    fatal_signal_pending: Callable[[], bool] | None = None
 
     def may_init_module(self) -> None:
         """LoadError: EPERM, before anything else is looked at."""
@@ -103,3 +115,10 @@ class SystemCalls(Protocol):
 
     def wake(self) -> None:
         """Every caller that waits looks at its signal_pending again."""
+
+
+class Kernel(SystemCalls, Protocol):
+    """Who answers requests of the kernel's own as well."""
+
+    def request_module(self, string: str, caller: Caller = ANYONE, wait: bool = True) -> int:
+        """What it came to, see loader.engine.kmod. LoadError: nobody answers any more."""

@@ -34,6 +34,7 @@ class Release:
     relocation_places_told: bool = False
     export_flags: bool = False
     import_ns_shown: bool = False
+    no_binfmt_autoload: bool = False
     init_eexist_is_ebusy: bool = False
     init_warning_short: bool = False
 
@@ -125,6 +126,12 @@ CHANGES: tuple[Change, ...] = (
         "extended_modversions",
         "54ac1ac8edeb",
         "__version_ext_crcs and __version_ext_names, always in pairs",
+    ),
+    Change(
+        "6.14",
+        "no_binfmt_autoload",
+        "fa1bdca98d74",
+        "a file of unknown format no longer has binfmt-XXXX requested",
     ),
     Change(
         "6.15",

@@ -212,7 +212,7 @@ IOVEC = struct.Struct("<QQ")
 
 # -- capabilities (include/uapi/linux/capability.h) ------------------------------------------------
 
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_MODULE = 1, 2, 16
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_MODULE, CAP_SYSLOG = 1, 2, 16, 34
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _CAP_HEADER = struct.Struct("<Ii")  # struct __user_cap_header_struct
 _CAP_DATA = struct.Struct("<6I")  # two of struct __user_cap_data_struct
@@ -221,8 +221,9 @@ _capget, _CAPGET = _prototype("capget", c_char_p, c_char_p, waits=False)
 
 
 def effective_capabilities(tid: int) -> int:
-    """The lower 32 bits of a thread's effective set. OSError: ESRCH."""
-    return int(_CAP_DATA.unpack(capability_sets(tid))[0])
+    """A thread's effective set. OSError: ESRCH."""
+    low, _, _, high, _, _ = _CAP_DATA.unpack(capability_sets(tid))
+    return int(low | high << 32)
 
 
 def capability_sets(tid: int) -> bytes:

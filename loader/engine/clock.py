@@ -16,9 +16,13 @@ import simpy
 from loader.calls import Call, FinitModule, InitModule
 from loader.config import Config
 from loader.engine import sequence
+from loader.engine.kmod_clock import KmodClock
 from loader.engine.state import Kernel
+from loader.engine.tree_modprobe import modprobe_of
+from loader.engine.umh import Usermodehelper, exited
 from loader.errors import LoadError
 from loader.image.module_image import ModuleImage
+from loader.tree.modprobe import Modules
 
 Events = Generator[simpy.Event, Any, Any]
 
@@ -49,6 +53,8 @@ class VirtualKernel:
         self.kernel.wakeup = self._wakeup
         self.kernel.memory.freed = self._note_freed
         self.waited = 0.0  # seconds, of all callers together
+        self.modules: Modules | None = None  # what modprobe finds
+        self.autoload = KmodClock(self.env, self.kernel, self.execve)
         self._waiting: dict[Hashable, list[Later]] = {}
         self._freed = 0  # bytes given back since the last step
 
@@ -62,6 +68,8 @@ class VirtualKernel:
 
     def call(self, call: Call) -> Generator[simpy.Event, Any, int]:
         """Answer one call; 0 or the errno it ends with."""
+        if self.kernel.modules_disabled:
+            return errno.EPERM
         handlers = self.handlers
         steps = sequence.system_call(self.kernel, call, self)
         answer = None
@@ -82,6 +90,22 @@ class VirtualKernel:
             if self._freed:
                 yield from self._give_back()
             return error.errno or errno.EIO
+
+    def execve(self, helper: Usermodehelper) -> Events:
+        """Start a program that the kernel needs: modprobe, on the modules of the simulation, which
+        takes no time beyond that of its calls. OSError: ENOENT, it is another."""
+        run = modprobe_of(self.kernel, self.modules, helper)
+
+        def running() -> Events:
+            try:
+                step = next(run)
+                while True:
+                    call = FinitModule(step.path, step.params)
+                    step = run.send((yield from self.call(call)))
+            except StopIteration as end:
+                return exited(end.value)
+
+        return running()
 
     def _note_freed(self, size: int) -> None:
         self._freed += size

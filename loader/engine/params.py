@@ -83,8 +83,8 @@ def _integer(low: int, high: int, show: str = "{}") -> Callable[[str], str]:
     return parse
 
 
-def _truth(text: str) -> bool:
-    """kstrtobool: y, Y, t, T, 1, n, N, f, F, 0, and "on" or "off" by their second letter."""
+def kstrtobool(text: str) -> bool | None:
+    """y, Y, t, T, 1, n, N, f, F, 0, and "on" or "off" by their second letter; None of others."""
     first = text[:1]
     if first in _TRUE:
         return True
@@ -96,7 +96,14 @@ def _truth(text: str) -> bool:
             return True
         if second in "fF":
             return False
-    raise _Invalid(errno.EINVAL)
+    return None
+
+
+def _truth(text: str) -> bool:
+    truth = kstrtobool(text)
+    if truth is None:
+        raise _Invalid(errno.EINVAL)
+    return truth
 
 
 def _charp(text: str) -> str:

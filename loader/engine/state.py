@@ -90,6 +90,7 @@ class Kernel:
         self.release = config.release
         self.lock = threading.Lock()
         self.log = KernelLog()
+        self.modules_disabled = False  # /proc/sys/kernel/modules_disabled: once set, for ever
         self.counters = Counters()
         self.memory = Memory(config.memory_limit)
         self.wakeup: Callable[[Hashable], None] = lambda key: None

@@ -19,11 +19,14 @@ from loader.config import Config
 from loader.engine import sequence
 from loader.engine.budget import Budget, default_budget
 from loader.engine.init_routines import InitRoutines
+from loader.engine.kmod import Kmod
+from loader.engine.kmod_threads import KmodThreads
 from loader.engine.module import InitResult
 from loader.engine.open_file import CallersFile, can_lease, pread_all
 from loader.engine.reader import Reader
 from loader.engine.state import Kernel
 from loader.engine.stats import Snapshot
+from loader.engine.tree_modprobe import TreeModprobe
 from loader.errors import LoadError
 from loader.image.module_image import ModuleImage, read_image
 from loader.tree.tree import Tree
@@ -82,19 +85,19 @@ class LiveKernel:
         tree: Tree | None = None,
         init_routines: InitRoutines | None = None,
         file_memory: int | None = None,
+        pace: float = 1.0,
     ) -> None:
         """``file_memory``: bytes of files that may be held at one time, by all calls together; more
-        have to wait, and a file longer than that is ENOMEM. None: see default_budget."""
+        have to wait, and a file longer than that is ENOMEM. None: see default_budget. ``pace``: how
+        many of its seconds pass in one."""
         self.config = config or Config()
-        self.tree = tree
         self.init_routines = init_routines or InitRoutines()
         self.kernel = Kernel(self.config)
         self.kernel.wakeup = self._wakeup
-        if tree is not None:
-            self.kernel.exporter = tree.exporter
         limit = default_budget() if file_memory is None else file_memory
         self._files = Reader(self.kernel, Budget(limit, self._wakeup), self._wait)
         self._queues: dict[Hashable, _Queue] = {}
+        self._pace = pace
         self._stopping = False
         self._leases = can_lease()
         self._handlers: dict[type, Callable[[Any, Caller], Any]] = {
@@ -103,14 +106,33 @@ class LiveKernel:
             sequence.RunInit: self._run_init,
             # The other steps take no time here: their work was done when the file was read.
         }
+        self.kmod = Kmod(self.kernel, self.now, self._wakeup)
+        self.autoload = KmodThreads(self.kmod, self._modprobe(), self._wait)
+        self.tree: Tree | None = None
+        if tree is not None:
+            self.use_tree(tree)
+
+    def use_tree(self, tree: Tree) -> None:
+        """Have modules, and what requests mean, looked up in ``tree``."""
+        self.tree = tree
+        self.kernel.exporter = tree.exporter
+        self.kmod.filesystem = lambda name: tree.resolve(f"fs-{name}")
+        self.autoload.programs = self._modprobe(tree)
+
+    def _modprobe(self, tree: Tree | None = None) -> TreeModprobe:
+        return TreeModprobe(self.kernel, tree, self.call)
+
+    def now(self) -> float:
+        """Seconds, from some moment on."""
+        return time.monotonic() * self._pace
 
     # -- system calls -----------------------------------------------------------------------------
 
     def call(self, call: Call, caller: Caller = ANYONE) -> None:
         """Answer one call; returns when it succeeded. LoadError: its errno."""
         caller.may_init_module()
-        if self._stopping:
-            raise LoadError(SHUT_DOWN)
+        if self._stopping or self.kernel.modules_disabled:
+            raise LoadError(SHUT_DOWN if self._stopping else errno.EPERM)
         file = CallersFile(caller, self._files.read_new, self._leases)
         try:
             steps = sequence.system_call(self.kernel, call, file)
@@ -125,6 +147,16 @@ class LiveKernel:
             file.close()
             if file.share is not None:
                 self._files.release(file)
+
+    # -- requests of the kernel itself ------------------------------------------------------------
+
+    def request_module(self, string: str, caller: Caller = ANYONE, wait: bool = True) -> int:
+        """What it came to: see loader.engine.kmod. LoadError: the engine ends."""
+        return self.autoload.request_module(string, caller, wait)
+
+    def get_fs_type(self, name: str, caller: Caller = ANYONE) -> bool:
+        """Is there such a file system, now or after a request? LoadError: the engine ends."""
+        return self.autoload.get_fs_type(name, caller)
 
     # -- what can be read -------------------------------------------------------------------------
 
@@ -216,7 +248,7 @@ class LiveKernel:
     # -- steps that take time ---------------------------------------------------------------------
 
     def _wait(self, step: sequence.Wait, caller: Caller) -> None:
-        deadline = None if step.timeout is None else time.monotonic() + step.timeout
+        deadline = None if step.timeout is None else self.now() + step.timeout
         with self.kernel.lock:
             if step.done():
                 return
@@ -230,7 +262,7 @@ class LiveKernel:
                         raise LoadError(SHUT_DOWN)
                     if caller.signal_pending():
                         raise LoadError(errno.EINTR) if step.interruptible else _Interrupted
-                    left = None if deadline is None else deadline - time.monotonic()
+                    left = None if deadline is None else (deadline - self.now()) / self._pace
                     if left is not None and left <= 0:
                         return
                     queue.wait(left)
@@ -243,10 +275,10 @@ class LiveKernel:
         module = step.module
         routine = self.init_routines.of(module.name)
         if routine.seconds > 0:
-            module.init_started = module.init_started or time.monotonic()
+            module.init_started = module.init_started or self.now()
             end = module.init_started + routine.seconds
             over = sequence.Wait(
-                ("init", module), lambda: time.monotonic() >= end, False, end - time.monotonic()
+                ("init", module), lambda: self.now() >= end, False, end - self.now()
             )
             self._wait(over, caller)
         with self.kernel.lock:

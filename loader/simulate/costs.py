@@ -34,6 +34,11 @@ class Costs:
     open: Annotated[
         float, SECONDS, "From there to finit_module: dependencies looked up, the file opened."
     ] = 60e-6
+    helper: Annotated[
+        float,
+        SECONDS,
+        "The kernel starts modprobe for a request, up to its first look: 2.4 ms here.",
+    ] = 2.5e-3
     read: Annotated[
         float, RATE, "Copy a file from the page cache to fresh memory: 2.6 to 3.2 GB/s here."
     ] = 2e9

@@ -43,7 +43,8 @@ def from_tree(made: Machine, modules: TreeModules, config: Config) -> Machine:
     """
     filling = _Filling(made, modules, config)
     coldplug = tuple(map(filling.coldplug, made.coldplug))
-    return replace(made, modules=filling.modules, coldplug=coldplug)
+    builtin = tuple(filter(filling.request, {requests.string for requests in made.requests}))
+    return replace(made, modules=filling.modules, coldplug=coldplug, builtin=builtin)
 
 
 class _Filling:
@@ -58,6 +59,18 @@ class _Filling:
     def coldplug(self, coldplug: Coldplug) -> Coldplug:
         """With the modules' names in place of what its devices ask for."""
         return replace(coldplug, devices=tuple(map(self._devices, coldplug.devices)))
+
+    def request(self, string: str) -> bool:
+        """Add what a request means. Does it mean a part of the kernel? Others may mean nothing."""
+        if string in self.modules:
+            return False
+        names = tuple(self._in_files(string))
+        for name in names:
+            self._add(name)
+            module = self.modules[name]
+            if string not in (name, *module.aliases):
+                self.modules[name] = replace(module, aliases=(*module.aliases, string))
+        return not names and bool(self._tree.resolve(string))
 
     def _devices(self, devices: Devices) -> Devices:
         names = dict.fromkeys(name for asked in devices.modules for name in self._resolved(asked))

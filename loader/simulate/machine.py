@@ -52,6 +52,7 @@ class DescribedModule:
     self_tests: int = 0
     every_processor: bool = False
     seconds: float = 0.0
+    aliases: tuple[str, ...] = ()
 
     def image(self, compression: str) -> ModuleImage:
         """What the kernel finds in its file, which it has to unpack itself unless "none"."""
@@ -90,6 +91,19 @@ class Coldplug:
 
 
 @dataclass(frozen=True, slots=True)
+class Requests:
+    """``count`` requests of the kernel's own for ``string`` (0: one for each processor), the first
+    ``at`` seconds after the boot began, each ``every`` seconds after the one before."""
+
+    string: str
+    at: float = 0.0
+    count: int = 1
+    every: float = 0.0
+    wait: bool = True
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """Everything about a machine that decides what its boot wastes. See the TOML file."""
 
@@ -104,6 +118,9 @@ class Machine:
     without: tuple[str, ...] = ()
     compression: str = "none"
     module_space: int | None = None
+    requests: tuple[Requests, ...] = ()
+    autoload_dups: bool = False
+    builtin: tuple[str, ...] = ()  # strings that mean a part of the kernel
 
     @property
     def workers(self) -> int:

@@ -18,6 +18,11 @@
     count = "processors"
     modules = ["kvm_intel"]
 
+    [[requests]]
+    at = 1.5
+    string = "fs-overlay"
+    count = 400
+
 `modfs schema machine` tells of all fields. Devices are handled in the order of the file.
 """
 
@@ -58,7 +63,15 @@ from loader.documents.kinds import (
 )
 from loader.image.layout import Layout, page_align
 from loader.simulate.costs import FRACTION, GUEST, RATE, SECONDS, SERVER, Costs
-from loader.simulate.machine import Coldplug, DescribedModule, Devices, Machine, Storage, Userspace
+from loader.simulate.machine import (
+    Coldplug,
+    DescribedModule,
+    Devices,
+    Machine,
+    Requests,
+    Storage,
+    Userspace,
+)
 
 # -- the format -----------------------------------------------------------------------------------
 
@@ -109,6 +122,9 @@ class ModuleTable(Table):
         Annotated[bool, about("Whether init visits each processor in turn.")]
     ] = UNSET
     seconds: Given[Annotated[Seconds, about("What init takes besides.")]] = UNSET
+    aliases: Given[
+        Annotated[tuple[str, ...], about('What requests find it by besides, such as "fs-xfs".')]
+    ] = UNSET
 
 
 _ASKS_FOR = (
@@ -124,6 +140,21 @@ class DevicesTable(Table):
     count: Annotated[
         Positive | Literal["processors"], about("How many; or one for each processor.")
     ] = 1
+    name: Annotated[str, about("For people.")] = ""
+
+
+class RequestsTable(Table):
+    """Requests that code in the kernel makes (request_module)."""
+
+    string: Annotated[str, about("What is asked for: a module or an alias, such as fs-overlay.")]
+    at: Given[Annotated[Seconds, about("When the first is made, from the first device on.")]] = (
+        UNSET
+    )
+    count: Annotated[
+        Positive | Literal["processors"], about("How many; or one for each processor.")
+    ] = 1
+    every: Given[Annotated[Seconds, about("From each to the next.")]] = UNSET
+    wait: Annotated[bool, about("Whether they wait for modprobe.")] = True
     name: Annotated[str, about("For people.")] = ""
 
 
@@ -173,6 +204,12 @@ class MachineTable(Table):
     )
     compression: Given[Annotated[Compression, about("Of the module files.")]] = UNSET
     module_space: Given[Annotated[Size, about("Loads that pass it fail with ENOMEM.")]] = UNSET
+    requests: Annotated[
+        tuple[RequestsTable, ...], about("Of the kernel's own, besides what udev loads.")
+    ] = ()
+    autoload_dups: Given[
+        Annotated[bool, about("Whether its kernel answers requests for one string together.")]
+    ] = UNSET
     storage: Given[Annotated[StorageTable, about("Where module files come from.")]] = UNSET
     userspace: Given[Annotated[UserspaceTable, about("How udev loads modules.")]] = UNSET
     costs: Given[Annotated[CostsTable, about("Instead of those of a guest, or of a server.")]] = (
@@ -209,6 +246,7 @@ def _machine(table: MachineTable) -> Machine:
     values["userspace"] = Userspace(**given(table.userspace))
     values["costs"] = replace(costs, **given(table.costs))
     values["coldplug"] = tuple(map(_coldplug, table.coldplug))
+    values["requests"] = tuple(map(_requests, table.requests))
     values["modules"] = by_name(table.modules, "modules", _module)
     return Machine(**values)
 
@@ -220,6 +258,11 @@ def _coldplug(table: ColdplugTable) -> Coldplug:
 def _devices(table: DevicesTable) -> Devices:
     count = 0 if table.count == "processors" else table.count
     return Devices(table.modules, count, table.name)
+
+
+def _requests(table: RequestsTable) -> Requests:
+    count = 0 if table.count == "processors" else table.count
+    return Requests(**given(table) | {"count": count})
 
 
 def _module(name: str, table: ModuleTable) -> DescribedModule:

@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loader.calls import SystemCalls
+from loader.calls import Kernel, RequestModule
+from loader.engine.threads import LiveKernel
 from loader.errors import LoadError, UserError
 from loader.simulate.scenario import Scenario, TimedCall
+from loader.tree.tree import Tree
 
 _ACTORS = 4096  # threads at once
-Answers = list[tuple[TimedCall, int]]  # calls as they ended, each with its errno or 0
+Answers = list[tuple[TimedCall, int]]  # calls as they ended, see replay_virtual
 
 
-def replay_in_real_time(scenario: Scenario, kernel: SystemCalls) -> Answers:
+def replay_in_real_time(scenario: Scenario, kernel: Kernel) -> Answers:
     """Ask ``kernel``, each actor in a thread; the calls as they ended, each with its errno or 0.
 
     Which kernel that is, and how long its init routines take, is its own matter. OSError: the
@@ -30,6 +32,8 @@ def replay_in_real_time(scenario: Scenario, kernel: SystemCalls) -> Answers:
     answers: Answers = []
     with TemporaryDirectory(prefix="modfs-replay-") as folder:
         made = scenario.write_modules(Path(folder))
+        if isinstance(kernel, LiveKernel) and kernel.tree is None:
+            kernel.use_tree(Tree.open(folder))
         start = time.monotonic() + 0.1  # by then every thread runs
         threads = [
             threading.Thread(
@@ -48,7 +52,7 @@ def _act(
     scenario: Scenario,
     calls: Iterable[TimedCall],
     made: Mapping[str, Path],
-    kernel: SystemCalls,
+    kernel: Kernel,
     start: float,
     answers: Answers,
 ) -> None:
@@ -58,7 +62,10 @@ def _act(
             time.sleep(left)
         number = 0
         try:
-            kernel.call(scenario.real(timed.call, made))
+            if isinstance(timed.call, RequestModule):
+                number = kernel.request_module(timed.call.string, wait=timed.call.wait)
+            else:
+                kernel.call(scenario.real(timed.call, made))
         except LoadError as error:
             number = error.errno or errno.EIO
         answers.append((timed, number))

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from loader.calls import FinitModule
+from loader.calls import FinitModule, RequestModule
 from loader.engine import sequence
 from loader.engine.clock import Events, VirtualKernel
 from loader.engine.stats import Snapshot
+from loader.engine.umh import Usermodehelper
 from loader.errors import Failure, LoadError
 from loader.image.module_image import ModuleImage, read_image
+from loader.simulate.described import DescribedModules
 from loader.simulate.scenario import STEPS, Scenario, TimedCall
 from loader.synthesize.builder import build_module
 
@@ -34,6 +36,8 @@ class _Replay(VirtualKernel):
         self.scenario = scenario
         self.answers: list[tuple[TimedCall, int]] = []
         self._init_routines = scenario.init_routines
+        aliases = {name: spec.aliases for name, spec in scenario.modules.items()}
+        self.modules = DescribedModules(aliases, scenario.load_order)
         self._images: dict[tuple[str, int], ModuleImage | Failure] = {}
         self.handlers = {
             **{kind: self._step(scenario.steps.get(name, 0.0)) for name, kind in STEPS.items()},
@@ -52,8 +56,20 @@ class _Replay(VirtualKernel):
         for timed in calls:
             if timed.at > self.env.now:
                 yield self.env.timeout(timed.at - self.env.now)
-            number = yield from self.call(timed.call)
+            if isinstance(timed.call, RequestModule):
+                number = yield from self.autoload.request_module(*timed.call)
+            else:
+                number = yield from self.call(timed.call)
             self.answers.append((timed, number))
+
+    def execve(self, helper: Usermodehelper) -> Events:
+        program = super().execve(helper)
+
+        def running() -> Events:
+            yield self.env.timeout(self.scenario.steps.get("helper", 0.0))
+            return (yield from program)
+
+        return running()
 
     def opened(self, call: FinitModule) -> _File:
         name = str(call.file)
@@ -95,6 +111,7 @@ class _Replay(VirtualKernel):
 
 
 def replay_virtual(scenario: Scenario) -> tuple[Snapshot, list[tuple[TimedCall, int]]]:
-    """Replay in virtual time: what the kernel then shows, and each call with its errno or 0."""
+    """Replay in virtual time: what the kernel then shows, and each call with its errno or 0,
+    each request of the kernel's with what it came to (loader.engine.kmod)."""
     virtual = _Replay(scenario)
     return virtual.run(), virtual.answers

@@ -9,6 +9,7 @@ they are synthesized, so that the kernel reads real files. All other lines are r
     {"at": 0.0, "actor": "udev", "load": "kvm"}
     {"at": 0.001, "actor": "udev", "load": "kvm", "times": 249, "every": 1e-5}
     {"at": 2.0, "actor": "admin", "unload": "kvm"}
+    {"at": 3.0, "actor": "mount", "request": "fs-overlay", "times": 400}
 
 What one actor asks for happens one after the other, not before its time. `modfs schema scenario`
 tells of all fields.
@@ -23,7 +24,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET
 
-from loader.calls import DeleteModule, FinitModule
+from loader.calls import DeleteModule, FinitModule, RequestModule
 from loader.config import PAGE_SIZE, Config
 from loader.documents.document import (
     Document,
@@ -51,6 +52,7 @@ from loader.engine.init_routines import InitRoutine, InitRoutines
 from loader.errors import UserError
 from loader.release import release
 from loader.synthesize.builder import build_module
+from loader.synthesize.depmod import indexes
 from loader.synthesize.sized import sized
 from loader.synthesize.spec import ModuleSpec
 from loader.words import canonical
@@ -65,9 +67,12 @@ STEPS: Mapping[str, type] = {
 }
 
 
+Asked = FinitModule | DeleteModule | RequestModule
+
+
 @dataclass(frozen=True, slots=True)
 class TimedCall:
-    """One call: ``actor`` makes it at ``at`` seconds, or when its last one has ended.
+    """One call or request: ``actor`` makes it at ``at`` seconds, or when its last one has ended.
 
     The file of a FinitModule is the name of a described module, or a path from the scenario's
     folder.
@@ -75,7 +80,7 @@ class TimedCall:
 
     at: float
     actor: str
-    call: FinitModule | DeleteModule
+    call: Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class Scenario:
     modules: Mapping[str, ModuleSpec] = field(default_factory=dict)
     inits: Mapping[str, float] = field(default_factory=dict)
     calls: tuple[TimedCall, ...] = ()
+    autoload_dups: bool = False
 
     @classmethod
     def read(cls, path: Path | str) -> Scenario:
@@ -99,7 +105,11 @@ class Scenario:
     @property
     def config(self) -> Config:
         """The kernel it is about. UserError: no such release."""
-        return Config(release=release(self.kernel, self.without), compression=self.compression)
+        return Config(
+            release=release(self.kernel, self.without),
+            compression=self.compression,
+            autoload_dups=self.autoload_dups,
+        )
 
     @property
     def init_routines(self) -> InitRoutines:
@@ -114,12 +124,31 @@ class Scenario:
         return actors
 
     def write_modules(self, folder: Path) -> dict[str, Path]:
-        """Write the described modules to files in ``folder``: their paths by name. OSError."""
+        """Write the described modules to files in ``folder``, and what their aliases are: their
+        paths by name. OSError."""
         paths = {}
+        (folder / "modules.alias").write_text(indexes(list(self.modules.values()))["modules.alias"])
         for name, spec in self.modules.items():
             paths[name] = folder / f"{name}.ko"
             paths[name].write_bytes(build_module(spec))
         return paths
+
+    def load_order(self, name: str) -> tuple[str, ...]:
+        """The described module ``name`` after all that it depends on."""
+        order: dict[str, None] = {}
+        pending = [name]
+        while pending:
+            spec = self.modules[pending[-1]]
+            missing = [
+                needed
+                for needed in map(canonical, spec.depends)
+                if needed in self.modules and needed not in order and needed not in pending
+            ]
+            if missing:
+                pending += missing
+            else:
+                order[pending.pop()] = None
+        return tuple(order)
 
     def real(
         self, call: FinitModule | DeleteModule, made: Mapping[str, Path]
@@ -142,6 +171,9 @@ class StepsTable(Table):
     check: Given[Annotated[Seconds, about("Signature and tables are checked.")]] = UNSET
     copy: Given[Annotated[Seconds, about("It is copied to its place.")]] = UNSET
     relocate: Given[Annotated[Seconds, about("Symbols are resolved, and the like.")]] = UNSET
+    helper: Given[
+        Annotated[Seconds, about("The kernel starts modprobe, up to its first call.")]
+    ] = UNSET
 
 
 class KernelTable(Table):
@@ -153,6 +185,9 @@ class KernelTable(Table):
     )
     compression: Given[Annotated[Compression, about("What the kernel unpacks itself.")]] = UNSET
     steps: Given[Annotated[StepsTable, about("In virtual time only.")]] = UNSET
+    autoload_dups: Given[Annotated[bool, about("It answers requests for one string together.")]] = (
+        UNSET
+    )
 
 
 class ModuleTable(Table):
@@ -166,10 +201,13 @@ class ModuleTable(Table):
     text: Given[Annotated[FileSize, about("Bytes of these that are code: whole pages.")]] = UNSET
     init: Given[Annotated[Seconds, about("How long its init takes.")]] = UNSET
     depends: Given[Annotated[tuple[ModuleName, ...], about("Modules that it needs.")]] = UNSET
+    aliases: Given[
+        Annotated[tuple[str, ...], about('What requests find it by besides, such as "fs-xfs".')]
+    ] = UNSET
 
 
 class RequestTable(Table):
-    """A request. It either loads or unloads."""
+    """A request. It loads, unloads, or is the kernel's own (request_module)."""
 
     at: Annotated[Seconds, about("When: not before that, nor before the actor's last has ended.")]
     actor: Annotated[str, about("Who asks.")] = ""
@@ -177,6 +215,10 @@ class RequestTable(Table):
         Annotated[str, about("A module described before, or a file's path from this folder.")]
     ] = UNSET
     unload: Given[Annotated[ModuleName, about("A module.")]] = UNSET
+    request: Given[
+        Annotated[str, about("What the kernel asks modprobe for: a module or an alias.")]
+    ] = UNSET
+    wait: Given[Annotated[bool, about("Whether it waits for modprobe; with request.")]] = UNSET
     params: Annotated[str, about("The module's parameters, with load.")] = ""
     flags: Annotated[Flags, about("As of finit_module.")] = 0
     times: Given[Annotated[Positive, about("That many such requests, each by an actor.")]] = UNSET
@@ -191,7 +233,7 @@ def scenario_schema() -> dict[str, Any]:
 
 def _kind(line: Document) -> type[Table]:
     keys = set(line.value) if isinstance(line.value, dict) else set()
-    if keys & {"at", "actor", "load", "unload"}:
+    if keys & {"at", "actor", "load", "unload", "request"}:
         return RequestTable
     return ModuleTable if "module" in keys else KernelTable
 
@@ -237,26 +279,35 @@ def _module(table: ModuleTable) -> tuple[ModuleSpec, float]:
         text_size=values.get("text", 2 * PAGE_SIZE),
         file_bytes=values.get("size"),
         depends=values.get("depends", ()),
+        aliases=values.get("aliases", ()),
     )
     return spec, values.get("init", 0.0)
 
 
 def _timed_calls(table: RequestTable) -> list[TimedCall]:
     values = given(table)
-    load, unload = values.get("load", ""), values.get("unload", "")
     times, every = values.get("times"), values.get("every", 0.0)
-    if bool(load) == bool(unload):
-        raise Mistake("a request either loads or unloads")
-    call: FinitModule | DeleteModule = DeleteModule(unload)
-    if load:
-        call = FinitModule(load, table.params, table.flags)
-    timed = TimedCall(table.at, table.actor, call)
+    timed = TimedCall(table.at, table.actor, _asked(table))
     if times is None:
         return [timed]
     return [
         replace(timed, at=timed.at + index * every, actor=f"{timed.actor}-{index + 1}")
         for index in range(times)
     ]
+
+
+def _asked(table: RequestTable) -> Asked:
+    values = given(table)
+    load, unload = values.get("load", ""), values.get("unload", "")
+    if bool(load) + bool(unload) + ("request" in values) != 1:
+        raise Mistake("a request loads, unloads, or has a string to request: one of these")
+    if "wait" in values and "request" not in values:
+        raise Mistake("only a request for a string waits or not", "wait")
+    if load:
+        return FinitModule(load, table.params, table.flags)
+    if unload:
+        return DeleteModule(unload)
+    return RequestModule(values["request"], values.get("wait", True))
 
 
 def _of_described(timed: TimedCall, modules: Mapping[str, ModuleSpec]) -> TimedCall:

@@ -25,11 +25,15 @@ from loader.calls import MODULE_INIT_COMPRESSED_FILE, Call, FinitModule, InitMod
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.clock import Events, VirtualKernel
+from loader.engine.kmod import ModuleRequest
 from loader.engine.module import InitResult
 from loader.engine.stats import Snapshot
+from loader.engine.tree_modprobe import modprobe_of
+from loader.engine.umh import Usermodehelper, exited
 from loader.image.module_image import ModuleImage
 from loader.release import choose_release
-from loader.simulate.machine import Coldplug, Machine, check_names
+from loader.simulate.described import DescribedModules
+from loader.simulate.machine import Coldplug, Machine, Requests, check_names
 from loader.simulate.shared_file import SharedFile
 
 Loads = tuple[tuple[str, ...], ...]  # for each module asked for: what to load, in order
@@ -41,7 +45,8 @@ class Outcome:
 
     ``peak``: most vmalloc space that modules and loads held at one moment. ``boot``: from the first
     device to the last. ``waiting``: of all callers together, in the kernel, for others' loads.
-    ``requests``: system calls. ``out_of_memory``: those that failed with ENOMEM.
+    ``requests``: system calls. ``out_of_memory``: those that failed with ENOMEM. ``autoload``: the
+    requests of the kernel's own, as they ended; those of a machine may end after its boot.
     """
 
     snapshot: Snapshot
@@ -50,6 +55,7 @@ class Outcome:
     waiting: float
     requests: int
     out_of_memory: int
+    autoload: tuple[ModuleRequest, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -69,6 +75,7 @@ def config_for(
         release=choose_release(kernel, without, machine.kernel, machine.without),
         compression=compression or machine.compression,
         memory_limit=machine.module_space,
+        autoload_dups=machine.autoload_dups,
     )
 
 
@@ -130,17 +137,29 @@ class _Boot(VirtualKernel):
         self._idle = 0
         self._one_idle: simpy.Event | None = None  # what udevd awaits while all are busy
         self._handled = 0
+        self._told: list[ModuleRequest] = []
+        self.autoload.kmod.listener = self._told.append
+        aliases = {name: module.aliases for name, module in machine.modules.items()}
+        self.modules = DescribedModules(aliases, machine.load_order, machine.builtin)
 
     def run(self) -> Outcome:
         """The whole boot."""
+        requests = [
+            self.env.process(self._request(one, number))
+            for one in self.machine.requests
+            for number in range(one.count or self.machine.processors)
+        ]
         self.env.run(self.env.process(self._boot()))
+        booted = self.env.now
+        self.env.run(self.env.all_of(requests))
         return Outcome(
             self.kernel.snapshot(),
             self.kernel.memory.peak,
-            self.env.now,
+            booted,
             self.waited,
             self.requests,
             self.out_of_memory,
+            tuple(self._told),
         )
 
     # -- udev -------------------------------------------------------------------------------------
@@ -185,6 +204,27 @@ class _Boot(VirtualKernel):
         self._handled += 1
         if self.progress and not self._handled % 256:
             self.progress(self._handled)
+
+    # -- requests of the kernel's own -------------------------------------------------------------
+
+    def _request(self, requests: Requests, number: int) -> Events:
+        yield self.timeout(requests.at + number * requests.every)
+        yield from self.autoload.request_module(requests.string, requests.wait)
+
+    def execve(self, helper: Usermodehelper) -> Events:
+        run = modprobe_of(self.kernel, self.modules, helper)
+
+        def running() -> Events:
+            yield self.timeout(self._about(self.costs.helper))
+            try:
+                step = next(run)
+                while True:
+                    yield self.timeout(self._about(self.costs.look) + self._about(self.costs.open))
+                    step = run.send((yield from self._load(str(step.path))))
+            except StopIteration as end:
+                return exited(end.value)
+
+        return running()
 
     # -- kmod -------------------------------------------------------------------------------------
 

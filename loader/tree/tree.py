@@ -20,7 +20,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from loader.packings import read_module
 from loader.tree.aliases import Aliases, normal_alias
-from loader.tree.probe_list import Probe
+from loader.tree.modprobe_config import ModprobeConfig, config_of_tree
+from loader.tree.probe_list import Found, Probe
 from loader.words import MODULE_FILE, canonical, module_name
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Tree:
         self._softdeps = _Once(self._read_softdeps)
         self._builtin = _Once(self._read_builtin)
         self._builtin_aliases = _Once(self._read_builtin_aliases)
+        self._config = _Once(lambda: config_of_tree(root))
 
     @classmethod
     def open(cls, root: Path | str) -> Tree:
@@ -96,25 +98,42 @@ class Tree:
             return tuple(self.root / path for path in reversed(entry.needs.split()))
         return self._dependencies_by_modinfo(canonical(name))
 
-    def resolve(self, name_or_alias: str) -> tuple[str, ...]:
-        """The canonical names of the modules meant, looked up in modprobe's order.
+    @property
+    def config(self) -> ModprobeConfig:
+        """What modprobe.d says: see loader.tree.modprobe_config.config_of_tree. OSError."""
+        return self._config()
 
-        That is: a module's own name; `symbol:NAME`; every alias that matches, in the order of
-        modules.alias; what is built into the kernel, by name or alias (then `is_builtin` is true
-        of it and `path` None). () if nothing has that name.
+    def resolve(self, name_or_alias: str) -> tuple[str, ...]:
+        """The canonical names of the modules meant: those of `lookup`."""
+        return tuple(found.name for found in self.lookup(name_or_alias))
+
+    def lookup(self, string: str) -> tuple[Found, ...]:
+        """The modules that ``string`` means, looked up in modprobe's order.
+
+        That is: an alias of modprobe.d; a module's own name; `symbol:NAME`; a name with an install
+        line; every alias that matches, in the order of modules.alias; what is built into the
+        kernel, by name or alias (then `is_builtin` is true of it and `path` None). () if nothing
+        has that name.
         """
-        name = canonical(name_or_alias)
+        name, config = canonical(string), self.config
+        if config.aliases and (found := config.aliases.lookup(string)):
+            return self._by_alias(found, string)
         if name in self._dep():
-            return (name,)
-        kind, _, symbol = name_or_alias.partition(":")
+            return (Found(name),)
+        kind, _, symbol = string.partition(":")
         exporter = self.exporter(symbol) if kind == "symbol" else None
         if exporter is not None:
-            return (exporter,)
-        return (
-            self._aliases().lookup(name_or_alias)
-            or ((name,) if self.is_builtin(name) else ())
-            or self._builtin_aliases().lookup(name_or_alias)
-        )
+            return (Found(exporter, normal_alias(string)),)
+        if any(pattern == name for pattern, _ in config.install):
+            return (Found(name),)
+        if found := self._aliases().lookup(string):
+            return self._by_alias(found, string)
+        if self.is_builtin(name):
+            return (Found(name),)
+        return self._by_alias(self._builtin_aliases().lookup(string), string)
+
+    def _by_alias(self, names: tuple[str, ...], alias: str) -> tuple[Found, ...]:
+        return tuple(Found(name, normal_alias(alias)) for name in names)
 
     def is_builtin(self, name: str) -> bool:
         """Whether modules.builtin lists `name`: part of the kernel, so there is nothing to load."""
@@ -129,7 +148,9 @@ class Tree:
 
         They may be aliases, and need not exist: modprobe goes on without them.
         """
-        return self._softdeps().get(canonical(name), ((), ()))
+        return self.config.softdeps_of(canonical(name)) or self._softdeps().get(
+            canonical(name), ((), ())
+        )
 
     def probe_list(self, name: str) -> tuple[Probe, ...]:
         """All the files that `modprobe name` tries, in its order, softdeps and ``name`` included.

@@ -88,4 +88,4 @@ def _override(values: dict[str, Any], name: str, text: str) -> None:
     if key in ("keys", "without", "blacklist"):
         values[key] = (*values[key], *text.split(":"))
     else:
-        values[key] = True if key == "sig_enforce" else text
+        values[key] = True if key in ("sig_enforce", "autoload_dups") else text

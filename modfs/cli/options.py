@@ -41,6 +41,7 @@ class EngineOptions:
     keys: tuple[Path, ...] = ()
     sig_enforce: bool = False
     blacklist: tuple[str, ...] = ()
+    autoload_dups: bool = False
 
     def tree(self) -> Tree | None:
         """The module tree: the one given, else the running kernel's if it exists."""
@@ -77,7 +78,11 @@ class EngineOptions:
             of = str(tree.root) if tree and built_for.machine else "this machine"
             kconfig.check_machine(config.machine, of)
             config = kconfig.applied(config)
-        return replace(config, compression=self.compression or config.compression)
+        return replace(
+            config,
+            compression=self.compression or config.compression,
+            autoload_dups=self.autoload_dups or config.autoload_dups,
+        )
 
     def kconfig(self) -> Kconfig | None:
         """The configuration that is given, or else the tree's own. UserError."""
@@ -312,6 +317,11 @@ _ENGINE: dict[str, Callable[[Any], Any]] = {
         "--sig-enforce", is_flag=True, help="Refuse modules without a good signature."
     ),
     "blacklist": blacklist_option(),
+    "autoload-dups": click.option(
+        "--autoload-dups",
+        is_flag=True,
+        help="Answer requests for one string together (CONFIG_MODULE_DEBUG_AUTOLOAD_DUPS).",
+    ),
 }
 
 NAMES = frozenset(_ENGINE)

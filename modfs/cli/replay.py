@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from loader.calls import FinitModule
+from loader.calls import FinitModule, RequestModule
+from loader.engine.kmod import as_text
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from loader.observe.call import ModuleRequest, ObservedCall
@@ -22,6 +23,7 @@ from modfs import observed
 from modfs.cli.incomplete import told_of
 from modfs.cli.options import FILE, FOLDER, kernel_option, without_option
 from modfs.cli.statuses import DONE, MISUSED, complain, ending_with
+from modfs.control.grammar import format_request
 from modfs.control.remote import RemoteKernel
 from modfs.texts import stats
 
@@ -159,6 +161,8 @@ def _replay(
 
 def _told(timed: TimedCall, number: int) -> str:
     call = timed.call
+    if isinstance(call, RequestModule):
+        return f"{timed.at:.6f} {timed.actor} {format_request(call)}: {as_text(number)}"
     what = f"load {call.file}" if isinstance(call, FinitModule) else f"unload {call.name}"
     answer = errno.errorcode.get(number, str(number)) if number else "ok"
     return f"{timed.at:.6f} {timed.actor} {what}: {answer}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from loader.config import Config
+from loader.engine.kmod import as_text
 from loader.errors import UserError
 from loader.simulate.from_tree import TreeModules, from_tree
 from loader.simulate.machine import Machine, check_names
@@ -207,7 +209,20 @@ def _as_json(run: Run, outcome: Outcome, seed: int) -> dict[str, Any]:
         "requests": outcome.requests,
         "boot_seconds": round(outcome.boot, 6),
         "waiting_seconds": round(outcome.waiting, 6),
+        **_autoload_json(outcome),
         **snapshot,
+    }
+
+
+def _autoload_json(outcome: Outcome) -> dict[str, Any]:
+    """How the requests of the kernel's own ended, if there were any."""
+    if not outcome.autoload:
+        return {}
+    slot_waits = [request.slot_wait for request in outcome.autoload]
+    return {
+        "autoload_results": dict(Counter(as_text(one.result) for one in outcome.autoload)),
+        "autoload_slot_wait_seconds": round(sum(slot_waits), 6),
+        "autoload_slot_wait_longest": round(max(slot_waits), 6),
     }
 
 

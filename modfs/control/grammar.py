@@ -28,6 +28,7 @@ from loader.calls import (
     File,
     FinitModule,
     InitModule,
+    RequestModule,
 )
 from loader.errors import UserError
 from loader.words import module_name
@@ -40,6 +41,9 @@ HELP = """\
 #   finit_module PATH [flags=N] [NAME=VALUE ...]
 #   init_module PATH [len=N] [NAME=VALUE ...]
 #   delete_module NAME [flags=N]
+#   request_module STRING
+#   request_module_nowait STRING
+#   get_fs_type NAME
 # Words may be quoted as in a shell; what follows # is a comment. Paths that do not start with /
 # are taken from the working directory of whoever writes.
 """
@@ -70,7 +74,13 @@ class ModprobeRemove(NamedTuple):
     first_time: bool = False
 
 
-Request = Call | Insmod | Modprobe | ModprobeRemove
+class GetFsType(NamedTuple):
+    """get_fs_type, as mount(2) calls it."""
+
+    name: str
+
+
+Request = Call | Insmod | Modprobe | ModprobeRemove | RequestModule | GetFsType
 
 # option -> bits of the flags argument
 _INSERT_OPTIONS: dict[str, int] = {
@@ -307,6 +317,24 @@ def _delete_module(request: str, line: list[str]) -> Iterator[Request]:
     yield DeleteModule(name, os.O_NONBLOCK if flags is None else flags)
 
 
+# -- requests of the kernel's ----------------------------------------------------------------------
+
+
+def _one_word(request: str, words: list[str], what: str) -> str:
+    word, more = _first(request, words, what)
+    if more:
+        raise UserError(f"{request}: {more[0]} is one word too many")
+    return word
+
+
+def _request_module(request: str, words: list[str]) -> Iterator[Request]:
+    yield RequestModule(_one_word(request, words, "a string"), request == "request_module")
+
+
+def _get_fs_type(request: str, words: list[str]) -> Iterator[Request]:
+    yield GetFsType(_one_word(request, words, "a file system's name"))
+
+
 _PARSERS: dict[str, Callable[[str, list[str]], Iterator[Request]]] = {
     "insmod": _insmod,
     "modprobe": _modprobe,
@@ -314,6 +342,9 @@ _PARSERS: dict[str, Callable[[str, list[str]], Iterator[Request]]] = {
     "finit_module": _finit_module,
     "init_module": _init_module,
     "delete_module": _delete_module,
+    "request_module": _request_module,
+    "request_module_nowait": _request_module,
+    "get_fs_type": _get_fs_type,
 }
 
 
@@ -324,6 +355,12 @@ def format_call(call: Call) -> str:
     """The line, without its end, that is this call. ValueError: an image of bytes, which no line
     can hold; write it to a file and give its descriptor."""
     return " ".join(map(quote, _call_words(call)))
+
+
+def format_request(request: RequestModule) -> str:
+    """The line, without its end, that is this request."""
+    verb = "request_module" if request.wait else "request_module_nowait"
+    return f"{verb} {quote(request.string)}"
 
 
 def _call_words(call: Call) -> Iterator[str]:

@@ -10,9 +10,17 @@ import json
 import os
 from pathlib import Path
 
-from loader.calls import ANYONE, Call, Caller, DeleteModule, FinitModule, InitModule
+from loader.calls import (
+    ANYONE,
+    Call,
+    Caller,
+    DeleteModule,
+    FinitModule,
+    InitModule,
+    RequestModule,
+)
 from loader.errors import LoadError
-from modfs.control.grammar import format_call
+from modfs.control.grammar import format_call, format_request
 
 
 class RemoteKernel:
@@ -38,6 +46,16 @@ class RemoteKernel:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
         with os.fdopen(fd, errors="surrogateescape") as file:
             return file.read()
+
+    def set(self, name: str, data: bytes) -> None:
+        """Write one of its settings, such as "autoload/modprobe". LoadError: its errno."""
+        fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        try:
+            os.write(fd, data)
+        except OSError as error:
+            raise LoadError(error.errno or errno.EIO) from None
+        finally:
+            os.close(fd)
 
     def proc_modules(self) -> str:
         """/proc/modules."""
@@ -84,6 +102,15 @@ class RemoteKernel:
             fd, ours = caller.open(call.image, os.O_RDONLY)
             self._with_descriptor(call._replace(image=fd), fd, ours)
 
+    def request_module(self, string: str, caller: Caller = ANYONE, wait: bool = True) -> int:
+        """What it came to (loader.engine.kmod), but for a wait status: the mount tells of that
+        only that it was not 0, and so does -EREMOTEIO."""
+        try:
+            self._write_line(format_request(RequestModule(string, wait)))
+        except LoadError as error:
+            return -(error.errno or errno.EIO)
+        return 0
+
     def wake(self) -> None:
         """Callers wait in the mount's own server; a killed one is answered when it is done."""
 
@@ -95,7 +122,10 @@ class RemoteKernel:
                 os.close(fd)
 
     def _write(self, call: Call) -> None:
-        line = f"{format_call(call)}\n".encode("utf-8", "surrogateescape")
+        self._write_line(format_call(call))
+
+    def _write_line(self, text: str) -> None:
+        line = f"{text}\n".encode("utf-8", "surrogateescape")
         control = os.open("control", os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
         try:
             os.write(control, line)

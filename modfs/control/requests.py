@@ -7,20 +7,22 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from loader.calls import (
-    MODULE_INIT_COMPRESSED_FILE,
-    Caller,
-    DeleteModule,
-    FinitModule,
-    InitModule,
-)
+from loader.calls import Caller, DeleteModule, FinitModule, InitModule, RequestModule
+from loader.engine.kmod import as_errno, as_text
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError, UserError
-from loader.packings import MAGIC_BYTES, Packing, by_magic, read_module
+from loader.tree.insert import insertion
 from loader.tree.probe_list import Probe
 from loader.words import canonical, module_name
 from modfs.control.client import Client
-from modfs.control.grammar import Insmod, Modprobe, ModprobeRemove, Request, parse
+from modfs.control.grammar import (
+    GetFsType,
+    Insmod,
+    Modprobe,
+    ModprobeRemove,
+    Request,
+    parse,
+)
 from modfs.control.results import Results
 
 
@@ -46,7 +48,7 @@ class Requests:
         tools = _Tools(self.live, client, self._interrupted)
         numbers = [tools.carry_out(request) for request in requests]
         number = next(filter(None, numbers), 0)
-        outcome = errno.errorcode.get(number, str(number)) if number else "ok"
+        outcome = tools.told or (errno.errorcode.get(number, str(number)) if number else "ok")
         self.results.add(client.pid, command, line, outcome)
         return number
 
@@ -58,6 +60,8 @@ class _Tools:
         self.live = live
         self.client = client
         self.caller = Caller(interrupted, open=client.open)
+        self.told = ""
+        """What there is to tell besides the errno."""
 
     def carry_out(self, request: Request) -> int:
         """0, or the errno with which it ended."""
@@ -71,6 +75,20 @@ class _Tools:
             return error.errno or errno.EIO
         return 0
 
+    # -- requests of the kernel's -----------------------------------------------------------------
+
+    def request_module(self, request: RequestModule) -> None:
+        """OSError: as_errno of the result."""
+        result = self.live.request_module(request.string, self.caller, request.wait)
+        self.told = as_text(result)
+        if result:
+            raise LoadError(as_errno(result))
+
+    def get_fs_type(self, request: GetFsType) -> None:
+        """OSError: ENODEV, as of mount(2)."""
+        if not self.live.get_fs_type(request.name, self.caller):
+            raise LoadError(errno.ENODEV)
+
     # -- insmod -----------------------------------------------------------------------------------
 
     def insmod(self, request: Insmod) -> None:
@@ -78,22 +96,9 @@ class _Tools:
         self._insert(self.client.open_path(request.file), request.params, request.flags)
 
     def _insert(self, fd: int, params: str, flags: int) -> None:
-        """What kmod does with a file, from release 31 on. It is closed in the end.
-
-        It knows a compressed one by its first bytes, lets the kernel unpack the format that the
-        kernel says it knows, and unpacks any other itself, for init_module.
-        """
+        """What kmod does with a file. It is closed in the end."""
         try:
-            packing = _packing(fd)
-            if packing is None:
-                self._call(FinitModule(fd, params, flags))
-            elif packing.name == self.live.config.compression:
-                self._call(FinitModule(fd, params, flags | MODULE_INIT_COMPRESSED_FILE))
-            else:
-                image = read_module(f"/proc/self/fd/{fd}", packing)
-                if not image:
-                    raise LoadError(errno.EINVAL)
-                self._call(InitModule(image, params))
+            self._call(insertion(fd, params, flags, self.live.config.compression))
         finally:
             os.close(fd)
 
@@ -157,12 +162,6 @@ _TOOLS: dict[type, Callable[[_Tools, Any], None]] = {
     Insmod: _Tools.insmod,
     Modprobe: _Tools.modprobe,
     ModprobeRemove: _Tools.modprobe_remove,
+    RequestModule: _Tools.request_module,
+    GetFsType: _Tools.get_fs_type,
 }
-
-
-def _packing(fd: int) -> Packing | None:
-    """How a file is packed, by its first bytes."""
-    try:
-        return by_magic(os.pread(fd, MAGIC_BYTES, 0))
-    except OSError:  # a folder, a pipe: the kernel will say so
-        return None

@@ -3,6 +3,7 @@
     stats, the counters, unloaded_tainted    as in /sys/kernel/debug/modules (modfs.debugfs)
     kmsg                                     what the kernel would have logged
     control                                  requests, see modfs.control
+    autoload                                 settings, see loader.engine.settings
 
 The host's kernel lets one writer at a time into an inode. So that writers really run side by side,
 ``control`` is a symbolic link whose target is another name, and so another inode, each time it is
@@ -22,19 +23,22 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NoReturn
 
+from loader.engine.settings import MODE, settings
 from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from modfs.control.opener import Ours
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
 from modfs.mount.control_file import ControlFile, Nodes, TextFile
 from modfs.mount.room import BoundedRequests
+from modfs.mount.setting_file import SettingFile
 from modfs.texts import FILES, proc_modules, sys_module
 
 _NODES = b"/.control/"
 _SERVER = b".control/server"  # the number of the process that serves
 _END = b".control/end"  # who reads it has the server end
 _STATUS = b".control/status"
-_ROOT = 1  # what opendir calls it
+_AUTOLOAD = b"autoload/"
+_ROOT, _AUTOLOAD_FOLDER = 1, 2  # what opendir calls them
 _ROOT_INODE, _CONTROL_INODE, _NODE_INODE = 1, 1000, 10_000
 
 
@@ -81,7 +85,11 @@ class ModulesDirectory:
         root = str(live.tree.root.resolve()) if live.tree else ""
         self._texts[b".control/tree"] = lambda: f"{root}\n"
         self._texts[b".control/compression"] = lambda: f"{live.config.compression}\n"
-        modes = dict.fromkeys(self._texts, 0o444)
+        self._settings = {
+            _AUTOLOAD + os.path.basename(path).encode(): setting
+            for path, setting in settings(live.kmod).items()
+        }
+        modes = dict.fromkeys(self._texts, 0o444) | dict.fromkeys(self._settings, MODE)
         modes |= {name.encode(): file.mode for name, file in FILES.items()}
         modes |= {_END: 0o400} if end is not None else {}
         self._attributes: dict[bytes, Attributes] = {
@@ -90,6 +98,7 @@ class ModulesDirectory:
         }
         self._attributes[b"/"] = DIRECTORY
         self._attributes[b"/.control"] = DIRECTORY
+        self._attributes[b"/autoload"] = DIRECTORY
         self._attributes[b"/control"] = Attributes(stat.S_IFLNK | 0o777, inode=_CONTROL_INODE)
         self._nodes = Nodes()
         self._handles: dict[int, TextFile] = {}
@@ -123,13 +132,15 @@ class ModulesDirectory:
         """A number for the directory. OSError: ENOTDIR."""
         if self.getattr(path) is not DIRECTORY:
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        return _ROOT if path == b"/" else 0
+        return {b"/": _ROOT, b"/autoload": _AUTOLOAD_FOLDER}.get(path, 0)
 
     def readdir(self, directory: int) -> Iterable[bytes]:
         """Names in a directory; control nodes are not listed."""
         if directory == _ROOT:
             yield from (name for name in self._texts if b"/" not in name)
-            yield b"control"
+            yield from (b"control", b"autoload")
+        elif directory == _AUTOLOAD_FOLDER:
+            yield from (name.removeprefix(_AUTOLOAD) for name in self._settings)
 
     def releasedir(self, directory: int) -> None:
         """Nothing was kept for it."""
@@ -147,6 +158,8 @@ class ModulesDirectory:
         compose = self._texts.get(path[1:])
         if compose is not None:
             return TextFile(compose)
+        if (setting := self._settings.get(path[1:])) is not None:
+            return SettingFile(setting)
         closed = self._nodes.opened(self._node(path))
         return ControlFile(self._requests, self._ours, self._operation.client, closed)
 

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Protocol
 
 from loader.calls import SystemCalls
+from loader.engine.settings import Setting, settings
 from loader.engine.threads import LiveKernel
 from modfs import texts
 from modfs.control.remote import RemoteKernel
 from modfs.fuse.files import Operation
 from modfs.mount.directory import ModulesDirectory
 from modfs.run import sandbox
+from modfs.run.misc_view import MiscView
 from modfs.run.own_views import OwnViews
 from modfs.run.views import DebugView, View
+
+# Where programs look for what the kernel runs to load modules, and whether it may.
+_SYSCTLS = ("modprobe", "modules_disabled")
 
 
 class Engine(Protocol):
@@ -33,6 +38,9 @@ class Engine(Protocol):
 
     def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
         """The views that only this engine can serve, by name."""
+
+    def sysctls(self) -> dict[str, Setting]:
+        """Files below /proc that can be written, by their paths there."""
 
     def proc_modules(self) -> str:
         """/proc/modules."""
@@ -60,7 +68,17 @@ class OwnEngine:
         self.compression = live.config.compression
 
     def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
-        return {"debug": DebugView(ModulesDirectory(self.kernel, operation, instead=own.instead))}
+        directory = ModulesDirectory(self.kernel, operation, instead=own.instead)
+        views: dict[str, View] = {"debug": DebugView(directory)}
+        if sandbox.MISC.is_dir():
+            views["misc"] = MiscView(self.kernel, sandbox.REAL_MISC, sandbox.MISC)
+        return views
+
+    def sysctls(self) -> dict[str, Setting]:
+        """What of the engine can be set, by its path below /proc."""
+        proc = "/proc/"
+        found = settings(self.kernel.kmod).items()
+        return {path.removeprefix(proc): one for path, one in found if path.startswith(proc)}
 
     def proc_modules(self) -> str:
         return texts.proc_modules(self.kernel.snapshot())
@@ -95,5 +113,11 @@ class JoinedEngine:
 
     def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
         return {}
+
+    def sysctls(self) -> dict[str, Setting]:
+        return {f"sys/kernel/{name}": self._setting(f"autoload/{name}") for name in _SYSCTLS}
+
+    def _setting(self, name: str) -> Setting:
+        return Setting(lambda: self.kernel.read(name), lambda data, _: self.kernel.set(name, data))
 
     def shutdown(self) -> None: ...

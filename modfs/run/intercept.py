@@ -19,7 +19,6 @@ from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
-from modfs.run.sysctls import Sysctls
 
 log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
@@ -87,12 +86,11 @@ class _Waiting:
 class Supervisor:
     """Serves one listener until no program is left that could call."""
 
-    def __init__(self, listener: int, engine: SystemCalls, own: OwnViews, sysctls: Sysctls) -> None:
+    def __init__(self, listener: int, engine: SystemCalls, own: OwnViews) -> None:
         """``own``: what the server serves itself, and so never reads."""
         self._listener = listener
         self._engine = engine
         self._own = own
-        self._sysctls = sysctls
         self._deaths = _Deaths(engine.wake)
         self._lock = threading.Lock()
         self._idle = 0
@@ -150,7 +148,6 @@ class Supervisor:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
-        capable = capable and not self._sysctls.modules_disabled  # may_init_module
         caller = Caller(waiting.pending, capable, self._open_callers(notification))
         try:
             call = self._read[notification.call](notification)

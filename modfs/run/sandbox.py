@@ -31,9 +31,10 @@ _HOME = DEBUG / ".modfs"
 NESTED = "its calls are caught already: no modfs run in a modfs run"
 VIEWS = _HOME / "views"
 _REAL_PROC = _HOME / "proc"
-REAL_PROC = Path(
-    "/proc/.modfs"
-)  # where all of /proc is a view: no mount over another place hides it
+# Where all of /proc is a view: no mount over another place hides it.
+REAL_PROC = Path("/proc/.modfs")
+MISC = Path("/sys/devices/virtual/misc")
+REAL_MISC = _HOME / "misc"
 
 
 def _check(result: int, what: str) -> None:
@@ -112,6 +113,9 @@ def prepare() -> None:
     for folder in (_HOME, VIEWS, _REAL_PROC, STATS):
         folder.mkdir()
     bind(Path("/proc"), _REAL_PROC)
+    if MISC.is_dir():
+        REAL_MISC.mkdir()
+        bind(MISC, REAL_MISC)
 
 
 def proc_has_modules() -> bool:
@@ -139,6 +143,8 @@ def place_views(stats: Path) -> None:
     if not Path("/sys/module").is_dir():
         raise UserError("/sys/module is missing: is sysfs mounted on /sys?")
     bind(VIEWS / "module", Path("/sys/module"))
+    if (VIEWS / "misc").is_dir():
+        bind(VIEWS / "misc", MISC)
     if proc_has_modules():
         for name in ("modules", "sys/kernel/modprobe", "sys/kernel/modules_disabled"):
             if Path("/proc", name).exists():

@@ -18,11 +18,13 @@ from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from modfs.fuse.server import Server
 from modfs.run import own_views, sandbox, seccomp
+from modfs.run.addresses import Addresses
 from modfs.run.engines import Engine, JoinedEngine, OwnEngine
+from modfs.run.helpers import serve_helpers, start_kthreadd
 from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
+from modfs.run.kthreadd import Kthreadd
 from modfs.run.own_views import OwnViews
-from modfs.run.sysctls import Sysctls
 from modfs.run.views import ProcView, SysModuleView, View, Views
 
 READY, EXITED, _BUSY, _DONE = b"ready", b"exited", b"busy", b"done"
@@ -66,8 +68,10 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     if len(keeper.namespaces) > 1:  # so that its programs are ours to look into
         sandbox.join(keeper.namespaces[:1])
     engine = _engine(plan)
-    sysctls = Sysctls()
-    own = _arrange(engine, keeper, sysctls)
+    kthreadd = start_kthreadd(keeper) if isinstance(engine, OwnEngine) else None
+    own = _arrange(engine, keeper)
+    if kthreadd is not None and isinstance(engine, OwnEngine):
+        serve_helpers(kthreadd, engine.kernel, own)
     _leave_terminal()
     socket.send_fds(channel, [READY], keeper.namespaces)
     for namespace in keeper.namespaces:
@@ -75,8 +79,9 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
     if descriptors:  # else the command's process failed, and has said why
         channel.send(READY)
-        supervisor = Supervisor(descriptors[0], engine.kernel, own, sysctls)
-        _answer_calls(descriptors[0], supervisor, channel)
+        _answer_calls(descriptors[0], Supervisor(descriptors[0], engine.kernel, own), channel)
+        if kthreadd is not None:
+            _await_helpers(kthreadd, channel)
         engine.shutdown()
         if plan.stats is not None:
             os.write(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
@@ -85,16 +90,25 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
         channel.send(_DONE)
 
 
+def _await_helpers(kthreadd: Kthreadd, channel: socket.socket) -> None:
+    """Until the last program has ended that the kernel itself has started."""
+    kthreadd.close()
+    if not kthreadd.ended(_LINGER):
+        with suppress(ConnectionError):
+            channel.send(_BUSY)
+        kthreadd.ended()
+
+
 def _engine(plan: Plan) -> Engine:
     if plan.mount:
         return JoinedEngine(plan.mount, plan.tree)
     return OwnEngine(plan.make(), plan.tree)
 
 
-def _arrange(engine: Engine, keeper: Keeper, sysctls: Sysctls) -> OwnViews:
+def _arrange(engine: Engine, keeper: Keeper) -> OwnViews:
     """The engine's files at the kernel's places. UserError."""
     own = OwnViews(keeper.device)
-    _serve_views(engine, keeper, sysctls, own)
+    _serve_views(engine, keeper, own)
     keeper.place(engine.folder, engine.tree)
     if seen := own.seen_by():
         raise UserError(f"its own files can be seen by thread {seen[0]} of the server")
@@ -108,17 +122,18 @@ def _answer_calls(listener: int, supervisor: Supervisor, channel: socket.socket)
     supervisor.run()
 
 
-def _serve_views(engine: Engine, keeper: Keeper, sysctls: Sysctls, own: OwnViews) -> None:
+def _serve_views(engine: Engine, keeper: Keeper, own: OwnViews) -> None:
     """Have a thread serve the views; returns when they answer. UserError."""
     real = None if keeper.proc_has_modules else sandbox.REAL_PROC
     # Nothing may be remembered: processes and modules come and go.
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0")
     server = Server((*never, "direct_io", "intr"), own_views.WITHOUT)
+    addresses = Addresses(server)
+    proc = {"modules": addresses.proc_modules(engine.proc_modules)}
+    files = addresses.module_files(engine.module_files)
     views: dict[str, View] = {
-        "module": SysModuleView(engine.module_names, engine.module_files, engine.compression),
-        "proc": ProcView(
-            {"modules": engine.proc_modules}, server.client, real, sysctls=sysctls.files
-        ),
+        "module": SysModuleView(engine.module_names, files, engine.compression),
+        "proc": ProcView(proc, server.client, real, settings=engine.sysctls()),
         **engine.views(server, own),
     }
     settled = threading.Event()

@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from loader.engine.settings import Setting
 from modfs.fuse.files import DIRECTORY, Attributes
 from modfs.mount.control_file import TextFile
 from modfs.mount.directory import ModulesDirectory
+from modfs.mount.setting_file import SettingFile
 
 _FILE = Attributes(stat.S_IFREG | 0o444)
-_WRITABLE = Attributes(stat.S_IFREG | 0o644)
+_SETTING = Attributes(stat.S_IFREG | 0o644)
 _UEVENT = Attributes(stat.S_IFREG | 0o200)
 _LINK = Attributes(stat.S_IFLNK | 0o777)
 
@@ -166,20 +168,20 @@ class ProcView:
         client: Callable[[], tuple[int, int, int]],
         real: Path | None,
         here: Path = Path("/proc"),
-        sysctls: Mapping[str, Callable[[], Opened]] | None = None,
+        settings: Mapping[str, Setting] | None = None,
     ) -> None:
-        """``files`` by path, such as "modules"; ``sysctls``: how those that can be written are
-        opened; ``client``: who asks, see
-        modfs.fuse.files; ``real``: the folder with the real procfs, None to have only the files;
-        ``here``: where this process has it."""
+        """``files`` by path, such as "modules"; ``settings``: those that can be written, such as
+        "sys/kernel/modprobe"; ``client``: who asks, see modfs.fuse.files; ``real``: the folder with
+        the real procfs, None to have only the files; ``here``: where this process has it."""
         self._files = {b"/" + path.encode(): compose for path, compose in files.items()}
-        self._sysctls = {b"/" + path.encode(): make for path, make in (sysctls or {}).items()}
+        self._settings = {b"/" + path.encode(): each for path, each in (settings or {}).items()}
+        self._files |= {path: setting.read for path, setting in self._settings.items()}
         self._client = client
         self._real = None if real is None else os.fsencode(real)
         self._here = os.fsencode(here)
         self._folders = {b"/"}
         self._hidden = b"" if real is None else b"/" + os.fsencode(real.name)
-        for path in (*self._files, *self._sysctls):
+        for path in self._files:
             while path := path.rpartition(b"/")[0]:
                 self._folders.add(path)
 
@@ -187,9 +189,7 @@ class ProcView:
         if path in self._folders or (path == self._hidden and path):
             return DIRECTORY
         if path in self._files:
-            return _FILE
-        if path in self._sysctls:
-            return _WRITABLE
+            return _SETTING if path in self._settings else _FILE
         if self._real is None or not os.path.lexists(self._here + path):
             raise _error(errno.ENOENT)
         return _LINK
@@ -209,18 +209,17 @@ class ProcView:
         return b"%s/task/%d" % (tgid, tid) if thread else tgid
 
     def names(self, path: bytes) -> Iterable[bytes]:
-        own = (name.rpartition(b"/") for name in (*self._files, *self._sysctls, *self._folders))
+        own = (name.rpartition(b"/") for name in (*self._files, *self._folders))
         found = [name for folder, _, name in own if name and (folder or b"/") == path]
         if self._real is not None:  # in its order, which programs such as ps take for sorted
             found += os.listdir(self._here + path)
         return dict.fromkeys(found)
 
     def open_file(self, path: bytes) -> Opened:
-        if path in self._sysctls:
-            return self._sysctls[path]()
         if path not in self._files:
             raise _error(errno.ENOENT)
-        return TextFile(self._files[path])
+        setting = self._settings.get(path)
+        return TextFile(self._files[path]) if setting is None else SettingFile(setting)
 
 
 class Views:

@@ -6,12 +6,14 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from loader.calls import FinitModule
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
+from loader.synthesize.trees import demo_tree
 from tests.bench.harness import MODFS, Row, made_modules, readable, timed
 
 CALLS = 20_000
@@ -34,6 +36,28 @@ print(statistics.median(times))
 """
 
 
+REQUESTS = 200
+
+# Requests a module that there is none of, and runs modprobe for it, in turn; prints the medians.
+REQUESTER = """
+import os, statistics, sys, time
+control = os.open("/sys/kernel/debug/modules/control", os.O_WRONLY)
+silence = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
+modprobe = ["/sbin/modprobe", "-q", "-d", sys.argv[2], "-S", "1.0", "--", "nope"]
+pairs = []
+for _ in range(int(sys.argv[1])):
+    begin = time.perf_counter()
+    try:
+        os.write(control, b"request_module nope\\n")
+    except OSError:
+        pass
+    middle = time.perf_counter()
+    os.waitpid(os.posix_spawn(modprobe[0], modprobe, os.environ, file_actions=silence), 0)
+    pairs.append((middle - begin, time.perf_counter() - middle))
+print(*(statistics.median(column) for column in zip(*pairs)))
+"""
+
+
 def rows() -> Iterable[Row]:
     with made_modules() as [module]:
         engine = _engine(module)
@@ -47,6 +71,30 @@ def rows() -> Iterable[Row]:
             detail=f"{readable(caught)} - {readable(engine)}",
         )
         yield _busy(module)
+    yield _helpers()
+
+
+def _helpers() -> Row:
+    """A request that has the real modprobe run, beside the same modprobe without modfs."""
+    with tempfile.TemporaryDirectory(prefix="modfs-bench-") as folder:
+        tree = Path(folder, "lib/modules/1.0")
+        demo_tree(tree)
+        subprocess.run(["depmod", "-b", folder, "1.0"], check=True, capture_output=True)
+        script = [sys.executable, "-c", REQUESTER, str(REQUESTS), folder]
+        done = subprocess.run(
+            [MODFS, "run", "--modules", str(tree), "--", *script],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        ours, theirs = (float(word) for word in done.stdout.split())
+    return Row(
+        "a request that runs the real modprobe",
+        "that modprobe alone",
+        ours / theirs,
+        1.5,
+        detail=f"{readable(ours)} : {readable(theirs)}",
+    )
 
 
 def _run(command: list[str]) -> str:

@@ -150,26 +150,43 @@ def test_a_stopped_server(
     wait_for(lambda: gone(process))
 
 
-COMPUTES = """
+BUSY = """
+from pathlib import Path
+def busy():
+    Path(sys.argv[1] + ".busy").touch()
+"""
+COMPUTES = (
+    BUSY
+    + """
 def compute(self, step, caller):
+    busy()
     while True:
         pass
 LiveKernel._run_init = compute
 """
-HOLDS_THE_LOCK = """
+)
+HOLDS_THE_LOCK = (
+    BUSY
+    + """
 import time
 def hold(self, step, caller):
     with self.kernel.lock:
+        busy()
         time.sleep(3600)
 LiveKernel._run_init = hold
 """
-HANGS = """
+)
+HANGS = (
+    BUSY
+    + """
 import os
 from loader.engine.reader import Reader
 def hang(self, *arguments):
+    busy()
     os.read(os.pipe()[0], 1)
 Reader.read_new = hang
 """
+)
 
 
 @pytest.mark.parametrize("how", ["umount", "TERM"])
@@ -182,7 +199,7 @@ def test_a_request_that_does_not_end(
     place = workshop / "mount"
     with ours(place, prepare) as process:
         with writers(place, [f"insmod {make('m')}"] * 3) as results:
-            wait_for(lambda: waiting(place) == 3)
+            wait_for(lambda: waiting(place) == 3 and Path(f"{place}.busy").exists())
             if how == "umount":
                 assert "in the middle of its work" in umount.umount_by_force(str(place))
             else:

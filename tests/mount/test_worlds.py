@@ -258,11 +258,11 @@ def test_errors_are_those_of_open(shared: Path, open_workshop: Path, who: Step) 
     (open_workshop / "file").write_text("")
     (open_workshop / "loop").symlink_to("loop")
     (open_workshop / "dangling").symlink_to("/nowhere/at/all")
-    (open_workshop / "empty").symlink_to("/proc/self/fd/777")
+    (open_workshop / "empty").symlink_to("/proc/self/fd/77777")
     (open_workshop / "closed").mkdir(mode=0o700)
     names = ["file/x", "loop", "loop/x", "dangling", "empty", "closed/x", "file/", "file/."]
     names += ["x" * 300, "/".join(["x"] * 3000), "../" * 10 + "nowhere", "/proc/self/nothing"]
-    names += ["/proc/self/fd/x", "/proc/self/fd/77", "/proc/1/fd/0", "/proc/999999999/fd/0"]
+    names += ["/proc/self/fd/x", "/proc/self/fd/77777", "/proc/1/fd/0", "/proc/999999999/fd/0"]
     names += ["/proc/self/cwd/nowhere", "/proc/self/exe/x", "/proc/self/root/nowhere"]
     told: dict[str, tuple[int, int]] = {}
 

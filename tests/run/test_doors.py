@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,6 +81,7 @@ def test_caught_calls(kernel: str, folder: Path, environment: dict[str, str]) ->
     )  # fmt: skip
     answers, _, shown = done.stdout.partition("\n")
     assert json.loads(answers) == expected
+    shown = re.sub("0xffffffff[0-9a-f]{8}", f"0x{0:016x}", shown)  # where modules would be
     assert shown == "".join(texts_of(live))
 
 

@@ -54,8 +54,7 @@ class Page:
     def term(self, name: str, text: str, argument: str = "") -> None:
         """One entry of a list; ``argument`` is what the reader puts there."""
         shown = f" \\fI{escaped(argument)}\\fR" if argument else ""
-        tag = escaped(name).replace("|", "|\\:")  # where a long one may be broken
-        self._lines += [".TP", f"\\fB{tag}\\fR{shown}", running(text) or "\\&"]
+        self._lines += [".TP", f"\\fB{escaped(name)}\\fR{shown}", running(text) or "\\&"]
 
     def example(self, text: str) -> None:
         """Lines as they are."""

@@ -14,6 +14,7 @@ from modfs.cli.statuses import STATUSES
 from tools.manual.roff import Page
 
 _FORMATS = (("modfs-control", 5), ("modfs-machine", 5), ("modfs-environment", 5))
+_TAG = 60  # characters of an option with its choices
 _NO_REWRAP = "\b"  # click's mark of a paragraph whose lines stay as they are
 
 
@@ -65,7 +66,15 @@ def _options(page: Page, command: click.Command, context: click.Context) -> None
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None and isinstance(parameter, click.Option):
-            page.term(*record)
+            page.term(*_short(*record))
+
+
+def _short(name: str, text: str) -> tuple[str, str]:
+    """An option whose many choices are told in the text: nothing breaks a tag."""
+    if len(name) <= _TAG:
+        return name, text
+    option, _, choices = name.partition(" [")
+    return option, f"{text}  One of {', '.join(choices.rstrip(']').split('|'))}."
 
 
 def _paragraphs(page: Page, text: str) -> None:

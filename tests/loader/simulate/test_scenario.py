@@ -115,7 +115,7 @@ def test_on_threads() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"at": 0.0, "actor": "a"}', "loads or unloads"),
+        ('{"at": 0.0, "actor": "a"}', "a request loads, unloads"),
         (
             '{"at": 0.0, "actor": "a", "load": "x", "lod": 1}',
             "lod: is not known; did you mean load",
@@ -131,3 +131,44 @@ def test_a_wrong_line_is_told(line: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason) as caught:
         parse_scenario(["", line], Path())
     assert str(caught.value).startswith("line 2: ")
+
+
+# -- requests of the kernel's own ------------------------------------------------------------------
+
+REQUESTS = (
+    {"kernel": "6.4", "steps": {"read": 1e-4, "helper": 0.0025}},
+    {"module": "base"},
+    {"module": "overlay", "depends": ["base"], "aliases": ["fs-overlay"], "init": 0.01},
+    {"at": 0, "actor": "container", "request": "fs-overlay", "times": 4},
+    {"at": 1, "actor": "other", "request": "fs-nope"},
+    {"at": 1, "actor": "other", "request": "nope", "wait": False},
+)
+
+
+def test_requests() -> None:
+    snapshot, answers = replay_virtual(scenario(*REQUESTS))
+    assert [number for _, number in answers] == [0, 0, 0, 0, 256, 0]
+    assert snapshot.modcount == 2
+    found = scenario({"autoload_dups": True}, *REQUESTS[1:])
+    assert replay_virtual(found)[0].failed_becoming == 0
+
+
+def test_requests_in_real_time() -> None:
+    made = scenario(*REQUESTS)
+    answers = replay_in_real_time(made, LiveKernel(made.config))
+    assert sorted(number for _, number in answers) == [0, 0, 0, 0, 0, 256]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"at": 0, "request": "a", "load": "b"},
+        {"at": 0, "request": "a", "unload": "b"},
+        {"at": 0},
+        {"at": 0, "load": "a", "wait": True},
+        {"at": 0, "request": 5},
+    ],
+)
+def test_mistakes_in_requests(line: Mapping[str, object]) -> None:
+    with pytest.raises(UserError):
+        scenario(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tomllib
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 import simpy
 
 from loader.image.module_image import ModuleImage
-from loader.simulate.machine import Machine, Userspace
+from loader.simulate.machine import Machine, Requests, Userspace
 from loader.simulate.machine_file import machine_from, read_machine
 from loader.simulate.shared_file import SharedFile
 from loader.simulate.udev import Outcome, _Boot, boot, config_for
@@ -179,3 +180,37 @@ def test_work_grows_in_proportion(kernel: str) -> None:
 
     assert events(1600) < 2.3 * events(800)
     assert events(20000) < 2.3 * events(10000)
+
+
+# -- requests of the kernel's own ------------------------------------------------------------------
+
+
+def containers(**changes: object) -> Outcome:
+    made = read_machine(EXAMPLES / "400-containers.toml")
+    return boot(replace(made, **changes))  # type: ignore[arg-type]
+
+
+def test_400_mounts_are_50_modprobes_at_a_time() -> None:
+    """One string has at most 49 duplicates at a time, and with dups.c none (autoload.md, 9)."""
+    old, merged = containers(kernel="6.4"), containers()
+    assert [len(one.autoload) for one in (old, merged)] == [400, 400]
+    assert {request.result for one in (old, merged) for request in one.autoload} == {0}
+    assert (old.requests, old.failed) == (50, 49)
+    assert (merged.requests, merged.failed) == (50, 0)
+    found = containers(kernel="6.4", autoload_dups=True)
+    assert (found.requests, found.failed) == (1, 0)
+
+
+def test_a_slow_init_makes_the_others_fail() -> None:
+    """400 waiters on 50 places for 7 s: ETIME for those that found none in five."""
+    made = read_machine(EXAMPLES / "400-containers.toml")
+    slow = replace(made.modules["overlay"], seconds=7.0)
+    results = [one.result for one in containers(modules={"overlay": slow}).autoload]
+    assert (results.count(0), results.count(-errno.ETIME)) == (50, 350)
+
+
+def test_what_nobody_has_is_256() -> None:
+    made = Requests("fs-nope", count=0), Requests("overlay", 1.0, 2, 0.5, wait=False)
+    told = containers(requests=made).autoload
+    assert [one.result for one in told] == [256] * 32 + [0, 0]
+    assert [round(one.at, 6) for one in told[32:]] == [1.0, 1.5]

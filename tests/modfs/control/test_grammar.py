@@ -8,10 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loader.calls import Call, DeleteModule, FinitModule, InitModule
+from loader.calls import Call, DeleteModule, FinitModule, InitModule, RequestModule
 from loader.errors import UserError
 from modfs.control.grammar import (
     HELP,
+    GetFsType,
     Insmod,
     Modprobe,
     ModprobeRemove,
@@ -55,6 +56,13 @@ NB, FORCE = os.O_NONBLOCK, os.O_TRUNC
         ("init_module --params len=5 a.ko", [InitModule("a.ko", "len=5")]),
         ("init_module --unmapped len=64", [InitModule(None, "", 64)]),
         ("delete_module --unmapped", [DeleteModule(None)]),
+        ("request_module fs-xfs", [RequestModule("fs-xfs")]),
+        ("request_module ''", [RequestModule("")]),
+        ("request_module -q", [RequestModule("-q")]),
+        ("request_module 'we ird;$name' # why", [RequestModule("we ird;$name")]),
+        ("request_module $'a\\xff\\x00b'", [RequestModule("a\udcff\0b")]),
+        ("request_module_nowait m", [RequestModule("m", False)]),
+        ("get_fs_type fuse.x", [GetFsType("fuse.x")]),
     ],
 )
 def test_requests(line: str, requests: list[Request]) -> None:

@@ -250,3 +250,38 @@ def test_system_calls_are_made_as_they_are_written(door: Callable[..., Door], tr
     assert made.ask("delete_module --unmapped") == errno.EFAULT
     found = made.live.snapshot()
     assert (found.failed_kreads, found.invalid_kread_bytes) == (2, 64 + 63)
+
+
+# -- requests of the kernel's own ------------------------------------------------------------------
+
+
+def test_request_module(door: Callable[..., Door]) -> None:
+    """autoload.md section 2; a wait status is EREMOTEIO, and shown as a number."""
+    made = door()
+    assert made.ask("request_module fs-user") == 0
+    assert made.loaded() == ["base", "middle", "user"]
+    assert made.ask("request_module nothing") == errno.EREMOTEIO
+    assert made.ask("request_module_nowait nothing") == 0
+    assert made.ask(f"request_module {'a' * 56}") == errno.ENAMETOOLONG
+    assert made.ask("request_module inside") == 0
+    assert made.ask("request_module", "request_module a b") == errno.EINVAL
+    assert [row.rpartition(": ")[2] for row in made.results()[:5]] == [
+        *("ok", "256 (exit status 1)", "ok", "ENAMETOOLONG", "ok"),
+    ]
+
+
+def test_get_fs_type(door: Callable[..., Door]) -> None:
+    """As mount(2): ENODEV; what follows a dot is a subtype, which only FUSE's have."""
+    made = door()
+    assert made.ask("get_fs_type nothing") == errno.ENODEV
+    assert made.ask("get_fs_type user.x") == errno.ENODEV
+    assert made.loaded() == ["base", "middle", "user"]
+    assert made.ask("get_fs_type user") == made.ask("get_fs_type tmpfs") == 0
+
+
+def test_odd_strings_are_one_argument(door: Callable[..., Door], tmp_path: Path) -> None:
+    made = door()
+    for string in ("'; touch x'", "'$(touch x)'", "'a b'", "$'\\xff\\xfe'", "../user", "-r"):
+        assert made.ask(f"request_module {string}") == errno.EREMOTEIO
+    assert made.ask("request_module $'user\\x00x'") == 0
+    assert not list(tmp_path.iterdir())

@@ -30,7 +30,7 @@ COUNTERS = {
     *(f"failed_{step}" for step in FAILED),
     *(f"invalid_{step}_bytes" for step in LOST),
 }
-NAMES = {"stats", *COUNTERS, "unloaded_tainted", "kmsg", "control"}
+NAMES = {"stats", *COUNTERS, "unloaded_tainted", "kmsg", "control", "autoload"}
 
 
 def error_of(door: Door, path: str) -> int:
@@ -52,7 +52,7 @@ def test_what_is_listed() -> None:
     assert names(Door(), b"/.control") == []
 
 
-@pytest.mark.parametrize("name", sorted(NAMES - {"control"}))
+@pytest.mark.parametrize("name", sorted(NAMES - {"control", "autoload"}))
 def test_modes_are_those_of_debugfs(name: str) -> None:
     """0400, unloaded_tainted 0444 (behaviour.md section 1); and a size that shows as 0."""
     found = Door().files.getattr(f"/{name}".encode())
@@ -68,6 +68,21 @@ def test_folders_and_links() -> None:
     other = ModulesDirectory(LiveKernel(), Asked(), control_mode=0o622)
     assert stat.S_IMODE(other.getattr(b"/.control/1").mode) == 0o622
     assert (files.uid, files.gid) == (os.geteuid(), os.getegid())
+
+
+def test_settings_of_auto_loading() -> None:
+    """autoload.md section 3 and 6: 0644, enable_dups_trace only where it means something."""
+    assert names(Door(), b"/autoload") == ["modprobe", "modules_disabled"]
+    door = Door(LiveKernel(Config(autoload_dups=True)))
+    assert names(door, b"/autoload") == ["modprobe", "modules_disabled", "enable_dups_trace"]
+    found = door.files.getattr(b"/autoload/modprobe")
+    assert (found.mode, found.size) == (stat.S_IFREG | 0o644, 0)
+    with door.opened(b"/autoload/modprobe") as handle:
+        assert door.write(handle, b"/h/exit3\n") == 0
+    assert door.read("autoload/modprobe") == "/h/exit3\n"
+    with door.opened(b"/autoload/modules_disabled") as handle:
+        assert door.write(handle, b"0\n") == errno.EINVAL
+    assert door.live.request_module("m") == -errno.ENOENT
 
 
 def test_no_two_files_are_one() -> None:

@@ -20,7 +20,6 @@ from modfs.run import seccomp
 from modfs.run.intercept import Supervisor
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
-from modfs.run.sysctls import Sysctls
 
 UNMAPPED = 4096  # an address
 
@@ -49,7 +48,7 @@ def engine() -> Engine:
 @pytest.fixture
 def supervisor(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     monkeypatch.setattr(seccomp, "is_valid", lambda listener, notification: True)
-    return Supervisor(-1, engine, OwnViews("0:0"), Sysctls())
+    return Supervisor(-1, engine, OwnViews("0:0"))
 
 
 def caught(call: str, *arguments: int, tid: int | None = None) -> Notification:

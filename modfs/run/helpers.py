@@ -1,0 +1,40 @@
+"""Where the helpers of ``modfs run`` run: in the sandbox, with their module calls caught.
+
+They are no children of the command, as a kernel's are none of whoever made it ask.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+
+from loader.engine.threads import LiveKernel
+from loader.errors import UserError
+from modfs.run import sandbox, seccomp
+from modfs.run.intercept import Supervisor
+from modfs.run.keeper import Keeper
+from modfs.run.kthreadd import Kthreadd
+from modfs.run.own_views import OwnViews
+
+
+def start_kthreadd(keeper: Keeper) -> Kthreadd:
+    """Fork it, from a process of one thread in the sandbox's user namespace. UserError: calls
+    cannot be caught."""
+
+    def prepare() -> tuple[int]:
+        sandbox.join(keeper.namespaces[-1:])  # the mounts, which the server never sees
+        return (seccomp.install(),)
+
+    try:
+        return Kthreadd(prepare)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise UserError(sandbox.NESTED) from None
+        raise UserError(f"calls cannot be caught: {error.strerror}") from None
+
+
+def serve_helpers(kthreadd: Kthreadd, live: LiveKernel, own: OwnViews) -> None:
+    """Have ``live`` start its helpers there, and answer their calls."""
+    live.autoload.programs = kthreadd
+    supervisor = Supervisor(kthreadd.descriptors[0], live, own)
+    threading.Thread(target=supervisor.run, daemon=True).start()
