@@ -33,7 +33,7 @@ lint:
 	.venv/bin/lint-imports
 
 test: lint
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-packages:
 	@tools/setup.sh packages
