@@ -35,6 +35,20 @@ import fcntl, socket
 try: fcntl.ioctl(socket.socket(), 0x8913, b"nodev9".ljust(40, b"\\0"))  # SIOCGIFFLAGS
 except OSError as error: print(error.strerror)
 """
+OPTIONS = """
+import socket
+tcp = socket.socket()
+tcp.setsockopt(6, 13, b"reno"); tcp.setsockopt(6, 1, 1)
+for option in (13, 31):  # TCP_CONGESTION, TCP_ULP
+    try: tcp.setsockopt(6, option, b"nope")
+    except OSError as error: print(error.strerror)
+"""
+FSOPEN = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall(430, b"nofs5", 0); print(os.strerror(ctypes.get_errno()))
+libc.syscall(430, b"nofs6", 2)  # no such flag
+"""
 LINE_DISCIPLINE = """
 import fcntl, os
 try: fcntl.ioctl(os.openpty()[1], 0x5423, (29).to_bytes(4, "little"))  # TIOCSETD
@@ -63,22 +77,33 @@ Asked = Callable[..., tuple[list[str], list[str], str]]
 
 
 def test_file_systems(asked: Asked) -> None:
-    strings, _, told = asked(
+    strings, kmsg, told = asked(
         "mkdir on; busybox mount -t nofs1 none on; busybox mount -t a.b.c none on;"
-        "busybox mount -t nofs2 none nowhere; busybox mount -t tmpfs none on; ls -d on"
+        "busybox mount -t nofs2 none nowhere; busybox mount -t tmpfs none on;"
+        "sed -i s/1$/0/ helper; busybox mount -t nofs3 none on; busybox mount -t nofs4 none on;"
+        "cat /sys/kernel/debug/modules/kmsg"
     )
-    assert strings == ["fs-nofs1", "fs-a"]  # a target that is not there comes first
-    assert told.count("No such device") == 2
+    # A target that is not there comes first.
+    assert strings == ["fs-nofs1", "fs-a", "fs-nofs3", "fs-nofs4"]
+    assert told.count("No such device") == 4
+    assert kmsg == ["request_module fs-nofs3 succeeded, but still no fs?"]
 
 
-def test_sockets(asked: Asked) -> None:
-    strings, told, _ = asked(moves(SOCKETS))
+def test_sockets_interfaces_and_terminals(asked: Asked) -> None:
+    strings, told, _ = asked(
+        moves(SOCKETS) + moves(OPTIONS) + moves(INTERFACE) + moves(LINE_DISCIPLINE) + moves(FSOPEN)
+    )
     assert strings == [
         "net-pf-3", "net-pf-24", "net-pf-38",
         "net-pf-2-proto-132-type-1", "net-pf-2-proto-132", "net-pf-16-proto-25",
+        "tcp_nope", "tcp-ulp-nope", "netdev-nodev9", "nodev9", "tty-ldisc-29", "fs-nofs5",
     ]  # fmt: skip
     no_family, no_protocol = "Address family not supported by protocol", "Protocol not supported"
-    assert told == [no_family, "ok", no_family, no_family, no_protocol, no_protocol]
+    missing = "No such file or directory"
+    assert told == [
+        no_family, "ok", no_family, no_family, no_protocol, no_protocol,
+        missing, missing, "No such device", "Invalid argument", "No such device",
+    ]  # fmt: skip
 
 
 def test_devices(asked: Asked) -> None:
@@ -102,12 +127,6 @@ def test_programs(asked: Asked) -> None:
     assert strings == ["binfmt-0403", "binfmt-0403"]
     strings, *_ = asked(script, "--kernel", "7.3")
     assert strings == []
-
-
-def test_interfaces_and_terminals(asked: Asked) -> None:
-    strings, told, _ = asked(moves(INTERFACE) + moves(LINE_DISCIPLINE))
-    assert strings == ["netdev-nodev9", "nodev9", "tty-ldisc-29"]
-    assert told == ["No such device", "Invalid argument"]
 
 
 def test_without_rights(asked: Asked) -> None:
@@ -138,9 +157,10 @@ def test_a_signal_ends_the_call_and_not_the_helper(asked: Asked, tmp_path: Path)
         "printf '#!/bin/sh\\n: > began; sleep 0.5; : > ended\\n' > helper;"
         'sed -i "s,: > ,&$PWD/,g" helper;'
         "mkdir on; busybox mount -t slow none on & while [ ! -e began ]; do sleep 0.01; done;"
-        "kill $!; wait $!; echo $?; ls ended"
+        "kill $!; wait $!; echo $?;"
+        "timeout --preserve-status -s INT 0.2 busybox mount -t slow none on; echo $?"
     )
-    assert told == ["143"]
+    assert told == ["143", "130"]
     while not (tmp_path / "ended").exists():  # the sandbox stays until then
         time.sleep(0.01)
 
