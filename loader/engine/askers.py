@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 _NPROTO = 46  # AF_MAX
 _SOCK_MAX = 11
+_MAX_LINKS = 32
 _MISC_MAJOR, _MISC_DYNAMIC_MINOR = 10, 255
 _N_TTY, _NR_LDISCS = 0, 31
 
@@ -62,7 +63,9 @@ def inet_create(family: int, kind: int, protocol: int) -> list[Ask]:
 
 def netlink_create(protocol: int) -> list[Ask]:
     """net/netlink/af_netlink.c."""
-    return [Ask(f"net-pf-16-proto-{protocol}", "netlink_create")]
+    if 0 <= protocol < _MAX_LINKS:
+        return [Ask(f"net-pf-16-proto-{protocol}", "netlink_create")]
+    return []
 
 
 def alg_bind(kind: str) -> list[Ask]:

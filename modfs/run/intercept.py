@@ -115,7 +115,10 @@ class Supervisor:
 
     def _start_thread(self) -> None:
         self._idle += 1
-        threading.Thread(target=self._serve, daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, daemon=True).start()
+        except RuntimeError:  # none can be had: the others come back when they have answered
+            self._idle -= 1
 
     def _serve(self) -> None:
         """One thread: takes calls up and answers them, as long as it is needed."""

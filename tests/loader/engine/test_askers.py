@@ -57,6 +57,7 @@ SCTP = askers.inet_create(2, 1, 132)
         (askers.sock_create(-1, 1), {}, "", ""),
         (askers.sock_create(3, 11), {}, "", ""),  # SOCK_MAX: EINVAL
         (askers.netlink_create(25), {}, "", "net-pf-16-proto-25"),
+        (askers.netlink_create(32), {}, "", ""),  # MAX_LINKS
         (askers.tty_ldisc_get(29, True), {}, "", "tty-ldisc-29"),
         (askers.tty_ldisc_get(29, False), {}, "", ""),
         (askers.tty_ldisc_get(31, True), {}, "", ""),
