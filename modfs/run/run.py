@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from loader.errors import UserError
 from modfs.run import sandbox, seccomp
+from modfs.run.caught import Rules
 from modfs.run.server import EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
 
 _NAMESPACES_MAX = 2
@@ -38,7 +39,7 @@ def run(plan: Plan) -> int:
         raise UserError(said.decode(errors="replace") or "the server ended early")
     command = os.fork()
     if command == 0:
-        _become(plan.command, namespaces, ours)
+        _become(plan, namespaces, ours)
     for namespace in namespaces:
         os.close(namespace)
     status = _wait(command)
@@ -72,12 +73,13 @@ def _wait(command: int) -> int:
 # -- the command's process ------------------------------------------------------------------------
 
 
-def _become(command: tuple[str, ...], namespaces: list[int], channel: socket.socket) -> None:
+def _become(plan: Plan, namespaces: list[int], channel: socket.socket) -> None:
     """Enter the namespaces, have calls caught, and become the command. Never returns."""
     status = 126
+    command = plan.command
     try:
         sandbox.join(namespaces)
-        listener = _catch_calls()
+        listener = _catch_calls(plan.caught())
         socket.send_fds(channel, [b"listener"], [listener])
         os.close(listener)
         channel.recv(MESSAGE_MAX)
@@ -96,9 +98,9 @@ def _become(command: tuple[str, ...], namespaces: list[int], channel: socket.soc
         os._exit(status)
 
 
-def _catch_calls() -> int:
+def _catch_calls(caught: Rules | None) -> int:
     try:
-        return seccomp.install()
+        return seccomp.install(caught)
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise UserError(sandbox.NESTED) from None
