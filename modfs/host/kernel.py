@@ -91,6 +91,7 @@ class HostKernel:
     def _up_to_now(self) -> None:
         """OSError: ETIMEDOUT: the machine is too busy for what has happened to be accounted."""
         if self._thread.is_alive() and not self._trace.sync(_PATIENCE) and not self._over:
+            log.warning("what has happened could not be accounted within %.0f seconds", _PATIENCE)
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     # -- what the directory shows -----------------------------------------------------------------

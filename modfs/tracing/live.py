@@ -19,7 +19,7 @@ from typing import NamedTuple
 from loader.observe.events import Event, Lost
 from modfs.tracing.buffers import Buffers
 from modfs.tracing.merge import Merge
-from modfs.tracing.names import Asked, Names
+from modfs.tracing.names import Names, by_proc
 from modfs.tracing.pages import read_page
 from modfs.tracing.records import Raw, Records
 from modfs.tracing.setup import Watched, set_up, switch_on
@@ -28,7 +28,7 @@ from modfs.tracing.tracefs import write
 
 _COUNTED = re.compile(r"^(overrun|commit overrun|dropped events): (\d+)$", re.MULTILINE)
 _SYNC = "modfs sync "
-_NANO = 1e-9
+_SECOND = 10**9  # nanoseconds
 
 
 class Missed(NamedTuple):
@@ -64,7 +64,7 @@ class LiveTrace:
             self.watched = stack.enter_context(set_up(self._bound, self._buffer))
             self._page, formats = self.watched.formats()
             self._records = Records(formats, self.watched.functions, Symbols())
-            self._names = Names(Asked(self.place.parent.parent / "saved_cmdlines"))
+            self._names = Names(by_proc)
             self._marker = os.open(self.place / "trace_marker", os.O_WRONLY)
             stack.callback(os.close, self._marker)
             self._buffers = Buffers(self.place, self._page.size)
@@ -151,7 +151,7 @@ class LiveTrace:
             if come is not None:
                 come.set()
                 return
-        yield Event(self._n, item.at * _NANO, name, item.tid, item.kind, item.fields)
+        yield Event(self._n, item.at / _SECOND, name, item.tid, item.kind, item.fields)
 
     def _losses(self) -> Iterator[Lost]:
         """What the kernel counts itself: events that the buffers lost, and probes that missed."""

@@ -1,7 +1,8 @@
 """Names of tasks: records have but their numbers.
 
-They are told by those events that have names: who forks, who takes another name, who ends. Of a
-task of which none was seen, /proc tells, or the kernel's own list of the latest (saved_cmdlines).
+They are told by those events that have names: who forks, who takes another name, who ends; of a
+task of which none was seen, /proc tells. The kernel could keep a list of its own (saved_cmdlines),
+but for that it would have to look at every switch of tasks.
 """
 
 from __future__ import annotations
@@ -59,24 +60,10 @@ _LEARN: dict[str, Callable[[Names, Raw], None]] = {
 }
 
 
-class Asked:
-    """Names by /proc, or by the kernel's list at ``saved``."""
-
-    def __init__(self, saved: Path) -> None:
-        self._saved = saved
-
-    def __call__(self, tid: int) -> str | None:
-        """The task's name, None if nobody knows."""
-        try:
-            raw = Path(f"/proc/{tid}/comm").read_bytes()
-        except OSError:
-            return self._listed(f"{tid} ".encode())
-        return raw.rstrip(b"\n").decode("utf-8", "backslashreplace")
-
-    def _listed(self, head: bytes) -> str | None:
-        try:
-            lines = self._saved.read_bytes().split(b"\n")
-        except OSError:
-            return None
-        found = next((line for line in lines if line.startswith(head)), None)
-        return None if found is None else found[len(head) :].decode("utf-8", "backslashreplace")
+def by_proc(tid: int) -> str | None:
+    """The name of a task that is there, None of one that has gone."""
+    try:
+        raw = Path(f"/proc/{tid}/comm").read_bytes()
+    except OSError:
+        return None
+    return raw.rstrip(b"\n").decode("utf-8", "backslashreplace")

@@ -132,6 +132,8 @@ def _text_reader(field: Field) -> _ReadText | None:
 
 def _elsewhere(base: int, data: bytes, start: int, end: int, where: Any) -> str | None:
     """Behind the fields, at an offset and of a length that the field has; None: not fetched."""
+    if not isinstance(where, int):  # two fields of one name
+        return None
     place, length = start + base + (where & 0xFFFF), where >> 16
     if not length or place + length > end:
         return None

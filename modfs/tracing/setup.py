@@ -95,6 +95,8 @@ def set_up(bound: int | None, buffer: int | None) -> Iterator[Watched]:
                 for probe in PROBES:
                     _define(watched, root, probe, BOUND if bound is None else bound)
             _check(watched)
+            with suppress(OSError):  # tasks' names are told by events (names)
+                write(place / "options/record-cmd", "0")
             _set_clock(watched)
             _resize(watched, buffer)
             yield watched

@@ -68,8 +68,7 @@ def check(made: Buffers) -> str:
                 unknown += raw is None
                 if raw is not None:
                     come.setdefault(processor, []).append(raw)
-    merge.round(come, frozenset())
-    found = merge.round({}, frozenset())
+    found = [*merge.round(come, frozenset()), *merge.round({}, frozenset())]
     assert [raw.at for raw in found] == sorted(raw.at for raw in found)
     assert len(found) == sum(map(len, come.values()))
     assembler = Assembler(rules(made.release), {raw.kind for raw in found})

@@ -113,9 +113,15 @@ class Guest:
         place.write_bytes(lzma.decompress(data) if path.suffix == ".xz" else data)
         return place
 
-    def run(self, script: str, processors: int = 2, memory: int = 1500) -> str:
+    def run(
+        self, script: str, processors: int = 2, memory: int = 1500, counted: bool = False
+    ) -> str:
         """Boot, run ``script`` with /bin/sh, and give what it printed. RuntimeError: it did not
-        get to its end."""
+        get to its end.
+
+        ``counted``: a nanosecond there is an instruction, so that times do not depend on what else
+        this machine does.
+        """
         (self.root / "script").write_text(script)
         init = self.root / "init"
         init.write_text(_INIT.replace("@HOME@", self.home))
@@ -126,6 +132,7 @@ class Guest:
             subprocess.run(["sh", "-c", packing], cwd=self.root, stdout=file, check=True)
         command = [
             *("timeout", str(_SECONDS), "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"),
+            *(("-icount", "shift=0,sleep=off") if counted else ()),
             *("-m", str(memory), "-smp", str(processors), "-nographic", "-no-reboot"),
             *("-kernel", str(self.kernel.image), "-initrd", str(image), "-append"),
             "console=ttyS0 loglevel=1 panic=-1 nokaslr mitigations=off no_timer_check",
