@@ -39,11 +39,11 @@ class HostKernel:
     """Watches from its making on, in a thread, until `shutdown`.
 
     Whoever asks for a text first waits until all that happened before has been accounted.
-    UserError: the kernel cannot be watched.
+    ``buffer``: KiB a processor, None for the usual size. UserError: the kernel cannot be watched.
     """
 
-    def __init__(self) -> None:
-        self._trace = LiveTrace()
+    def __init__(self, buffer: int | None = None) -> None:
+        self._trace = LiveTrace(buffer=buffer)
         self._lock = threading.Lock()
         self._account = Account(rules(os.uname().release))
         self._memory = Memory()
