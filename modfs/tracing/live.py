@@ -14,13 +14,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 from loader.observe.events import Event, Lost
 from modfs.tracing.buffers import Buffers
-from modfs.tracing.merge import Merge
 from modfs.tracing.names import Names, by_proc
-from modfs.tracing.pages import read_page
+from modfs.tracing.reading import Missed, read_rounds
 from modfs.tracing.records import Raw, Records
 from modfs.tracing.setup import Watched, set_up, switch_on
 from modfs.tracing.symbols import Symbols
@@ -29,14 +27,6 @@ from modfs.tracing.tracefs import write
 _COUNTED = re.compile(r"^(overrun|commit overrun|dropped events): (\d+)$", re.MULTILINE)
 _SYNC = "modfs sync "
 _SECOND = 10**9  # nanoseconds
-
-
-class Missed(NamedTuple):
-    """What a page tells that is not in it (see loader.observe.events.Lost)."""
-
-    at: int
-    gap: str
-    times: int
 
 
 class LiveTrace:
@@ -117,27 +107,10 @@ class LiveTrace:
 
     def events(self) -> Iterator[Event | Lost]:
         """What happens, until `stop`; then what was lost. One thread at a time."""
-        merge: Merge[Raw | Missed] = Merge()
-        for one in self._buffers.rounds():
-            come = {
-                processor: [item for page in pages for item in self._items(page)]
-                for processor, pages in one.pages.items()
-            }
-            for item in merge.round(come, one.unfinished):
-                yield from self._given(item)
+        rounds = self._buffers.rounds()
+        for item in read_rounds(rounds, self._page, self._records):
+            yield from self._given(item)
         yield from self._losses()
-
-    def _items(self, data: bytes) -> Iterator[Raw | Missed]:
-        """What is in a page."""
-        page = read_page(data, self._page)
-        if page.lost:
-            yield Missed(page.records[0].at if page.records else 0, "lost", page.lost)
-        at = 0
-        for record in page.records:
-            at = record.at
-            yield self._records.read(data, record) or Missed(at, "foreign", 1)
-        if page.damaged:
-            yield Missed(at, "torn", 1)
 
     def _given(self, item: Raw | Missed) -> Iterator[Event | Lost]:
         if isinstance(item, Missed):
