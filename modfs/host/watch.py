@@ -12,7 +12,6 @@ from loader.observe.recording import Before, Header
 from loader.observe.replay import rules
 from loader.observe.sizes import of_proc_modules
 from modfs.host.who import Who
-from modfs.tracing.buffers import stand_back
 from modfs.tracing.live import LiveTrace
 from modfs.tracing.probes import SPARE
 
@@ -59,7 +58,6 @@ def watch(trace: LiveTrace, emit: Callable[[Item], None]) -> int:
 
     To be run in a thread of its own, which takes no more than what others leave.
     """
-    stand_back()
     who = Who(trace.watched.clock)
     assembler = Assembler(rules(os.uname().release), trace.watched.kinds, who)
     events = 0

@@ -17,10 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from modfs.tracing.background import Background
+
 _ROUND = 256  # pages at most, of all processors
 _MOST_AHEAD = 256  # rounds that wait to be taken: of 256 MiB at most, with pages of 4 KiB
 _MOMENT = 50  # milliseconds
-_NICE = 19
 _SPARE_FILES = 256  # that the rest of the program may have open
 
 
@@ -31,18 +32,12 @@ class Round(NamedTuple):
     unfinished: frozenset[int]
 
 
-def stand_back() -> None:
-    """This thread leaves the processors to those whom it watches: what they do waits in the
-    buffer."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
 class Buffers:
     """The buffers of the instance ``place``, emptied until `stop`. OSError: no trace_pipe_raw."""
 
-    def __init__(self, place: Path, page: int) -> None:
-        """``page``: bytes of one."""
+    def __init__(self, place: Path, page: int, background: Background) -> None:
+        """``page``: bytes of one. The thread is one of the ``background``."""
+        self._background = background
         self._page = page
         self._rounds: queue.Queue[Round | None] = queue.Queue(_MOST_AHEAD)
         self._stop = threading.Event()
@@ -82,7 +77,7 @@ class Buffers:
     # -- the thread -------------------------------------------------------------------------------
 
     def _empty(self) -> None:
-        stand_back()
+        self._background.join()
         try:
             while True:
                 over = self._stop.is_set()

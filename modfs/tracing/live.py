@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from loader.observe.events import Event, Lost
+from modfs.tracing.background import Background
 from modfs.tracing.buffers import Buffers
 from modfs.tracing.names import Names, by_proc
 from modfs.tracing.reading import Missed, read_rounds
@@ -48,6 +49,7 @@ class LiveTrace:
         self._synced: dict[str, threading.Event] = {}
         self._numbers = iter(range(1 << 62))
         self._stop = threading.Event()
+        self._background = Background()
 
     def __enter__(self) -> LiveTrace:
         with ExitStack() as stack:
@@ -57,7 +59,7 @@ class LiveTrace:
             self._names = Names(by_proc)
             self._marker = os.open(self.place / "trace_marker", os.O_WRONLY)
             stack.callback(os.close, self._marker)
-            self._buffers = Buffers(self.place, self._page.size)
+            self._buffers = Buffers(self.place, self._page.size, self._background)
             stack.callback(self._buffers.close)
             stack.callback(self.stop)
             switch_on(self.watched)
@@ -98,15 +100,18 @@ class LiveTrace:
         name = f"{_SYNC}{next(self._numbers)}"
         come = self._synced[name] = threading.Event()
         self.mark(name)
-        self._buffers.hurry()
-        done = come.wait(seconds)
+        with self._background.in_front():
+            self._buffers.hurry()
+            done = come.wait(seconds)
         self._synced.pop(name, None)
         return done
 
     # -- reading ----------------------------------------------------------------------------------
 
     def events(self) -> Iterator[Event | Lost]:
-        """What happens, until `stop`; then what was lost. One thread at a time."""
+        """What happens, until `stop`; then what was lost. The thread that asks for it is one of the
+        background from then on."""
+        self._background.join()
         rounds = self._buffers.rounds()
         for item in read_rounds(rounds, self._page, self._records):
             yield from self._given(item)

@@ -32,6 +32,7 @@ export PATH=/bin:/sbin HOME=/ PYTHONHOME=@HOME@ PYTHONPATH=/modfs LC_ALL=C.UTF-8
 mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
 mkdir -p /dev/pts /mnt /tmp; mount -t tmpfs none /tmp
 mount -t tracefs none /sys/kernel/tracing; mount -t debugfs none /sys/kernel/debug
+[ -e /m/fuse.ko ] && insmod /m/fuse.ko
 echo "@""BEGIN"
 modfs() { python3 -m modfs "$@"; }
 . /script
@@ -53,6 +54,8 @@ class Guest:
         self._busybox()
         self._python()
         self.modules = {name: self._module(name) for name in modules}
+        if any(kernel.modules.rglob("fuse.ko*")):  # else it is in the kernel itself
+            self._module("fuse")
 
     def _busybox(self) -> None:
         busybox = shutil.which("busybox")
@@ -121,13 +124,18 @@ class Guest:
         )
 
     def run(
-        self, script: str, processors: int = 2, memory: int = 1500, counted: bool = False
+        self,
+        script: str,
+        processors: int = 2,
+        memory: int = 1500,
+        counted: bool = False,
+        more: str = "",
     ) -> str:
         """Boot, run ``script`` with /bin/sh, and give what it printed. RuntimeError: it did not
         get to its end.
 
         ``counted``: a nanosecond there is an instruction, so that times do not depend on what else
-        this machine does.
+        this machine does. ``more``: of the kernel's command line.
         """
         (self.root / "script").write_text(script)
         init = self.root / "init"
@@ -143,7 +151,7 @@ class Guest:
             *(("-icount", "shift=0,sleep=off") if counted else ()),
             *("-m", str(memory), "-smp", str(processors), "-nographic", "-no-reboot"),
             *("-kernel", str(self.kernel.image), "-initrd", str(image), "-append"),
-            "console=ttyS0 loglevel=1 panic=-1 nokaslr mitigations=off no_timer_check",
+            f"console=ttyS0 loglevel=1 panic=-1 nokaslr mitigations=off no_timer_check {more}",
         ]
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
         text = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from modfs.tracing.background import Background
 from modfs.tracing.buffers import Buffers
 
 PAGE = 512
@@ -35,7 +37,7 @@ def page(number: int) -> bytes:
 def test_rounds(pipes: list[int], tmp_path: Path) -> None:
     os.write(pipes[0], page(1) + page(2))
     os.write(pipes[1], page(3))
-    buffers = Buffers(tmp_path, PAGE)
+    buffers = Buffers(tmp_path, PAGE, Background())
     rounds = buffers.rounds()
     first = next(rounds)
     assert first.pages == {0: [page(1), page(2)], 1: [page(3)]} and not first.unfinished
@@ -52,7 +54,7 @@ def test_rounds(pipes: list[int], tmp_path: Path) -> None:
 def test_one_that_is_fuller_than_a_round(pipes: list[int], tmp_path: Path) -> None:
     most = 65536 // PAGE
     os.write(pipes[0], page(7) * most)
-    buffers = Buffers(tmp_path, PAGE)
+    buffers = Buffers(tmp_path, PAGE, Background())
     buffers.stop()
     rounds = list(buffers.rounds())
     assert sum(len(one.pages.get(0, ())) for one in rounds) == most
@@ -60,7 +62,7 @@ def test_one_that_is_fuller_than_a_round(pipes: list[int], tmp_path: Path) -> No
 
 
 def test_it_sleeps_with_nothing_to_read(pipes: list[int], tmp_path: Path) -> None:
-    buffers = Buffers(tmp_path, PAGE)
+    buffers = Buffers(tmp_path, PAGE, Background())
     assert not next(buffers.rounds()).pages
     before = time.thread_time(), time.process_time()
     time.sleep(0.3)
@@ -73,10 +75,31 @@ def test_it_sleeps_with_nothing_to_read(pipes: list[int], tmp_path: Path) -> Non
 
 def test_somebody_in_a_hurry(pipes: list[int], tmp_path: Path) -> None:
     """A round comes though nothing has."""
-    buffers = Buffers(tmp_path, PAGE)
+    buffers = Buffers(tmp_path, PAGE, Background())
     rounds = buffers.rounds()
     assert not next(rounds).pages
     buffers.hurry()
     assert not next(rounds).pages
+    buffers.stop()
+    buffers.close()
+
+
+def nice(thread: threading.Thread) -> int:
+    assert thread.native_id is not None
+    return os.getpriority(os.PRIO_PROCESS, thread.native_id)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may lift a priority again")
+def test_they_stand_back_until_somebody_waits(pipes: list[int], tmp_path: Path) -> None:
+    background = Background()
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    buffers = Buffers(tmp_path, PAGE, background)
+    next(buffers.rounds())
+    assert nice(buffers._thread) == 19
+    with background.in_front():
+        with background.in_front():
+            assert nice(buffers._thread) == usual
+        assert nice(buffers._thread) == usual
+    assert nice(buffers._thread) == 19
     buffers.stop()
     buffers.close()
