@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from loader.errors import UserError
+from modfs.cli.buffer import buffer_option, parse_buffer
 from modfs.cli.incomplete import told
 from modfs.cli.options import FILE
 from modfs.cli.statuses import DONE, FAILED, MISUSED, complain, ending_with
@@ -45,6 +46,7 @@ Examples:
     help="Where to; else to standard output.",
 )
 @click.option("--seconds", type=click.FloatRange(0, 1e9), help="End after that time.")
+@buffer_option()
 @click.option("--hook", is_flag=True, help="Print the script that begins it in an initramfs.")
 @click.option(
     "--kernel",
@@ -56,6 +58,7 @@ def command(
     trace: Path | None,
     output: Path | None,
     seconds: float | None,
+    buffer: str | None,
     hook: bool,
     kernel: str | None,
 ) -> int:
@@ -74,9 +77,9 @@ def command(
     if trace is None:
         if kernel is not None:
             raise UserError("--kernel is for --from; this machine's is known", status=MISUSED)
-        return _record_host(output, seconds, words)
-    if words or seconds is not None:
-        raise UserError("--from has no COMMAND and no --seconds", status=MISUSED)
+        return _record_host(output, seconds, words, buffer)
+    if words or seconds is not None or buffer is not None:
+        raise UserError("--from has no COMMAND, no --seconds and no --buffer", status=MISUSED)
     from modfs.tracing.record import recording_of
 
     with ending_with(MISUSED):
@@ -100,12 +103,15 @@ def _opened(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     return nullcontext(sys.stdout.buffer) if output is None else output.open("wb")
 
 
-def _record_host(output: Path | None, seconds: float | None, words: tuple[str, ...]) -> int:
+def _record_host(
+    output: Path | None, seconds: float | None, words: tuple[str, ...], buffer: str | None
+) -> int:
     from modfs.cli.incomplete import told_of
     from modfs.host.record import record
 
+    size = parse_buffer(buffer)
     with ending_with(FAILED):
-        recorded = record(lambda: _opened(output), seconds, words)
+        recorded = record(lambda: _opened(output), seconds, words, size)
     for line in recorded.missing:
         complain(line)
     status = told_of(recorded.account)

@@ -21,7 +21,7 @@ from typing import Any
 from modfs.control.client import Client
 from modfs.control.requests import Requests
 from modfs.control.results import shortened
-from modfs.mount.status import UnderWay, told
+from modfs.mount.status import Serving, UnderWay, told
 
 _MOST = 16_384
 _LEAST = 16
@@ -64,7 +64,15 @@ class BoundedRequests(Requests):
 
     def status(self, since: float) -> str:
         """What the mount's status file holds. ``since``: time.time() at the mount."""
-        return told(self.live, since, self.results.count, self._under_way.copy())
+        config, tree = self.live.config, self.live.tree
+        serving = Serving(
+            config.release.title,
+            config.compression,
+            str(tree.root.resolve()) if tree else None,
+            len(self.live.snapshot().modules),
+            self.results.count,
+        )
+        return told(serving, since, self._under_way.copy())
 
 
 # Without giving up Python's lock: neither call waits for anything.
