@@ -100,7 +100,7 @@ def command(
     with ending_with(MISUSED):
         for recordings in _groups(paths, given):
             for report in replay.reports(recordings):
-                _print(report)
+                show(report)
                 failed |= bool(report.differences)
                 if isinstance(report, Report):
                     reports.append(report)
@@ -171,7 +171,8 @@ def _mounting(wanted: bool) -> Mounting | None:
     return through_mount
 
 
-def _print(report: Report | SizesReport) -> None:
+def show(report: Report | SizesReport) -> None:
+    """How one of them compares, on standard output."""
     if isinstance(report, SizesReport):
         _tell(report.path, report.differences, f"{report.agreed} of {report.modules} modules")
         if report.missing:

@@ -138,6 +138,8 @@ def _compare_text(step: Cat, text: str | None, timing_decides: bool, report: Rep
         return None
     if text is None:
         return "there is no such file"
+    if step.text is None:
+        return f"there is such a file: {text!r}"
     if timing_decides:
         ours, theirs = sums(step.path, text), sums(step.path, step.text)
         if ours is not None and ours == theirs:
