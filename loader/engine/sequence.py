@@ -332,7 +332,7 @@ def form_module(kernel: Kernel, module: Module, params: str | None) -> Steps:
 
 def simplify_symbols(kernel: Kernel, module: Module) -> Steps:
     """Resolve every undefined symbol; all that cannot be are logged, the last errno counts."""
-    number = 0
+    number, need, all_known = 0, None, True
     for need in module.image.contents.needs:
         if need.problem:
             kernel.say((f"{module.name}: {need.problem}",))
@@ -341,11 +341,12 @@ def simplify_symbols(kernel: Kernel, module: Module) -> Steps:
         found = kernel.resolve_symbol(module, need.name)
         if isinstance(found, Module):
             found = yield from resolve_symbol_wait(kernel, module, need.name, found)
+        all_known &= kernel.is_exported(need.name)
         if found is None or (found == errno.ENOENT and need.weak):
             continue
         number = found
         kernel.say((f"{module.name}: Unknown symbol {need.name} (err {-number})",))
-    if not number and kernel.depends_missing(module):
+    if not number and not (need and all_known) and kernel.depends_missing(module):
         number = errno.ENOENT  # some symbol of it is missing; which one only its file could tell
     if number:
         raise LoadError(number)

@@ -12,6 +12,7 @@ import click
 
 from loader.config import Config
 from loader.engine.init_routines_file import read_init_routines
+from loader.image.symvers import read_kernel_exports
 from loader.keyring import Keyring
 from loader.observe.recording import is_recording
 from loader.release import choose_release
@@ -143,13 +144,14 @@ class Replay:
         base = replace(self.base, keyring=keyring)
         init = read_init_routines(recordings.environment) if recordings.environment else None
         kconfig = configuration(recordings.config)
+        exports = read_kernel_exports(recordings.symbols) if recordings.symbols else None
         config = None
         with corpus(recordings.files, recordings.modules) as found:
             for path in recordings.transcripts:
                 transcript = Transcript.load(path)
                 config = settings(transcript, base, found.built_for, kconfig)
                 config = replace(config, release=self._release(transcript))
-                yield verify(transcript, found, config, init, self.mounting)
+                yield verify(transcript, found, config, init, self.mounting, exports)
             if recordings.sizes:
                 yield self._sizes(recordings.sizes, found, config or base)
 

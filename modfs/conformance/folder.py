@@ -36,7 +36,8 @@ _READ = frozenset(
 class Recorded:
     """One kernel and all that it was asked. ``real``: its own modules by file name, unpacked.
 
-    ``header``: of every transcript. ``config``: the kernel's configuration.
+    ``header``: of every transcript. ``config``: the kernel's configuration. ``symbols``: what the
+    kernel itself exports, as Module.symvers or /proc/kallsyms has it.
     """
 
     abi: Abi
@@ -45,6 +46,7 @@ class Recorded:
     real: Mapping[str, bytes] = field(default_factory=dict)
     performed: list[Answered] = field(default_factory=list)
     config: str = ""
+    symbols: str = ""
     about: str = ""
 
 
@@ -84,6 +86,9 @@ def write_folder(folder: Path, recorded: Recorded) -> None:
     _write(folder / "environment.json", json.dumps({"init": init}, indent=1) + "\n")
     if recorded.config:
         _write(folder / "kernel.config", recorded.config)
+    if recorded.symbols:
+        packed = zstandard.ZstdCompressor(level=_LEVEL).compress(recorded.symbols.encode())
+        (folder / "kernel.symbols.zst").write_bytes(packed)
     _write(folder / "README", recorded.about)
     _write(folder / "SHA256SUMS", "".join(_sums(folder)))
 

@@ -21,7 +21,7 @@ from modfs.conformance.folder import Recorded, header, write_folder
 from modfs.conformance.scenario import Scenario, Step, expanded, random_scenario, scenarios
 from tools.record.debian import Kernel
 from tools.record.guest import BLACKLIST, Guest
-from tools.record.kernels import built, kernel
+from tools.record.kernels import built, kernel, symvers
 
 _SAMPLE = 150  # modules that tell how those of this kernel are
 _REAL = 30  # of the kernel's own that are loaded
@@ -76,6 +76,7 @@ def _record(found: Kernel, config: Path | None, options: argparse.Namespace) -> 
         missed = 0
         for name, steps in _boots(options, kinds, statistics):
             missed += not _performed(guest, name, steps, recorded)
+            recorded.symbols = symvers(found) or guest.symbols.strip()
             write_folder(out, recorded)
     print(f"{out}: {len(recorded.performed)} transcripts; modfs verify {out}")
     return 1 if missed else 0
@@ -96,9 +97,14 @@ def _performed(guest: Guest, name: str, steps: Sequence[Step], recorded: Recorde
     """Boot for one transcript; a line tells how it went."""
     begun = time.monotonic()
     try:
-        recorded.performed.append(guest.perform(name, steps))
+        answered = guest.perform(name, steps)
     except UserError as error:
         print(f"make record: {error}", file=sys.stderr, flush=True)
+        return False
+    recorded.performed.append(answered)
+    if len(answered.steps) < len(steps):
+        at = steps[len(answered.steps)]
+        print(f"make record: {name}: the kernel ended at {at}:\n{guest.console(name)}", flush=True)
         return False
     print(f"{name}: {len(steps)} steps, {time.monotonic() - begun:.0f} s", flush=True)
     return True

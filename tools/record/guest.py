@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from loader.errors import UserError
@@ -14,6 +15,7 @@ from modfs.conformance.scenario import Step
 
 _SOURCE = Path(__file__).with_name("perform.c")
 _SECONDS = 3000  # for a boot and all steps, on a busy machine
+_SHOWN = 2000  # characters of a console
 _MEMORY = 1500  # MB
 _PROCESSORS = 2
 BLACKLIST = ("black_one", "black-two")
@@ -40,6 +42,7 @@ class Guest:
             raise UserError(f"make record boots {', '.join(_MACHINES)}, not {machine}")
         self.qemu, self.options, self.compiler, self.minor = _MACHINES[machine]
         self.image, self.folder = image, folder
+        self.symbols = ""  # what /proc/kallsyms says of exports; known after the first boot
         shutil.rmtree(folder, ignore_errors=True)
         for kind, files in contents.items():
             place = folder / "root" / kind
@@ -61,8 +64,12 @@ class Guest:
         subprocess.run(command, check=True)
 
     def perform(self, name: str, steps: Sequence[Step]) -> Answered:
-        """Boot and make all ``steps``. UserError: the kernel did not get to their end."""
-        (self.folder / "root/plan").write_text("".join(f"{line(step)}\n" for step in steps))
+        """Boot and make all ``steps``; fewer are answered if the kernel did not get to their end.
+
+        UserError: it did not get to the first one.
+        """
+        plan = [line(step) for step in steps] + ["symbols"] * (not self.symbols)
+        (self.folder / "root/plan").write_text("\n".join(plan))
         initrd = self.folder / "initrd"
         with initrd.open("wb") as file:
             packing = ["sh", "-c", "find . | cpio -o -H newc --quiet | gzip -1"]
@@ -76,7 +83,30 @@ class Guest:
             *("-append", f"{self.options} {_COMMON}"),
         ]
         subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-        return _answered(name, steps, told.read_bytes(), console)
+        answered = self._answered(name, steps, _Told(told.read_bytes()))
+        if not answered.steps:
+            raise UserError(f"{name}: the kernel ended before the first step:\n{_end(console)}")
+        return answered
+
+    def _answered(self, name: str, steps: Sequence[Step], told: _Told) -> Answered:
+        answers, log = [], ""
+        with suppress(EOFError):
+            while told.line() != ["B"]:
+                pass
+            for _ in steps:
+                answers.append(_answer(told))
+            self._learn(told)
+            log = told.text(int(told.line()[1]))
+        return Answered(name, tuple(steps[: len(answers)]), tuple(answers), log)
+
+    def _learn(self, told: _Told) -> None:
+        """What is exported, if that was asked."""
+        while not self.symbols.endswith("\n\n"):
+            self.symbols += _answer(told).text or "\n"
+
+    def console(self, name: str) -> str:
+        """The end of what the kernel said there."""
+        return _end(self.folder / f"{name}.console")
 
 
 # -- the plan, as perform.c reads it --------------------------------------------------------------
@@ -120,6 +150,7 @@ class _Told:
         self.data, self.at = data, 0
 
     def line(self) -> list[str]:
+        """The next line's words. EOFError."""
         end = self.data.find(b"\n", self.at)
         if end < 0:
             raise EOFError
@@ -128,24 +159,15 @@ class _Told:
         return words
 
     def text(self, size: int) -> str:
+        """The next ``size`` bytes. EOFError."""
         if self.at + size > len(self.data):
             raise EOFError
         self.at += size
         return self.data[self.at - size : self.at].decode("utf-8", "surrogateescape")
 
 
-def _answered(name: str, steps: Sequence[Step], data: bytes, console: Path) -> Answered:
-    told, answers = _Told(data), []
-    try:
-        while told.line() != ["B"]:
-            pass
-        for _ in steps:
-            answers.append(_answer(told))
-        log = told.text(int(told.line()[1]))
-    except EOFError:
-        at = f"at step {len(answers) + 1}: {steps[len(answers)]}" if answers else "before any step"
-        raise UserError(f"{name}: the kernel ended {at}; its console is {console}") from None
-    return Answered(name, tuple(steps), tuple(answers), log)
+def _end(console: Path) -> str:
+    return console.read_text("utf-8", "replace")[-_SHOWN:]
 
 
 def _answer(told: _Told) -> Answer:

@@ -89,6 +89,13 @@ def built(place: Path) -> Kernel:
     return Kernel(release, place / "arch/x86/boot/bzImage", modules)
 
 
+def symvers(kernel: Kernel) -> str:
+    """What the kernel itself exports, where it was built here; else empty."""
+    path = kernel.modules.parent.parent / "Module.symvers"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return "".join(line for line in lines if line.split("\t")[2] == "vmlinux")
+
+
 def _make(source: Path, place: Path, *targets: str) -> None:
     log = place / "build.log"
     command = ["nice", "make", "-s", "-C", str(source), f"O={place}", *targets]

@@ -8,10 +8,12 @@
  *	delete	NAME	-	FLAGS
  *	cat	FILE
  *	threads	COUNT	-	FLAGS	PARAMETERS	FILE...
+ *	symbols
  *
  * and its answer a line with "R RESULT TOTAL TEXT" (0 or a negative errno, and what the step added
  * to total_mod_size and total_text_size, where the kernel has them), "T RESULT... " of threads in any order, or "C BYTES" and
- * those bytes (-1: it cannot be read). At the end "K BYTES" with the kernel's log since the first
+ * those bytes (-1: it cannot be read); of symbols too, what /proc/kallsyms says of exports, followed
+ * by "C 0". At the end "K BYTES" with the kernel's log since the first
  * step, and "E".
  */
 #define _GNU_SOURCE
@@ -186,6 +188,18 @@ static void show(const char *path)
 	free(data);
 }
 
+/* The lines of /proc/kallsyms that tell what the kernel exports. */
+static void symbols(void)
+{
+	FILE *file = fopen("/proc/kallsyms", "r");
+	char line[1024];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (strstr(line, "__ksymtab") && !strchr(line, '['))
+			say("C %zu\n%s", strlen(line), line);
+	say("C 0\n");
+}
+
 static void step(char *line)
 {
 	char *words[WORDS] = { NULL };
@@ -197,6 +211,8 @@ static void step(char *line)
 		words[count++] = strsep(&line, "\t");
 	if (!strcmp(words[0], "cat")) {
 		show(words[1]);
+	} else if (!strcmp(words[0], "symbols")) {
+		symbols();
 	} else if (!strcmp(words[0], "threads")) {
 		together(words, count);
 	} else {
