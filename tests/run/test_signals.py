@@ -74,4 +74,5 @@ def test_what_was_blocked_stays_blocked(environment: dict[str, str]) -> None:
             env=environment, capture_output=True, text=True, check=True,
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}),
         ).stdout  # fmt: skip
+
     assert blocked("modfs", "run", "--") == blocked("env")
