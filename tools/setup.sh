@@ -56,15 +56,17 @@ missing_packages() {
         packages=$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')
     fi
 
-    # fuse3 has a fusermount that serves libfuse 2 too. The older package, fuse, cannot stand
-    # beside fuse3, which much else on a desktop depends on.
-    wants fusermount fuse3
-    wants_library 'libfuse\.so\.2' libfuse2
+    # fuse3 has a fusermount that serves libfuse 2 too, and brings a libfuse 3. The older package,
+    # fuse, cannot stand beside fuse3, which much else on a desktop depends on.
+    command -v fusermount >/dev/null 2>&1 || wants fusermount3 fuse3
+    wants_library 'libfuse3*\.so\.[234]' fuse3
     wants depmod kmod
 
     [ "$level" != packages ] || wants mmdebstrap mmdebstrap
 
     case $level in test | bench | packages | kernels)
+        wants_library 'libfuse\.so\.2' libfuse2 # the tests run with both
+        wants_library 'libfuse3\.so' fuse3
         wants busybox busybox-static
         wants unshare util-linux
         wants mount mount
