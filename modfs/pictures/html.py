@@ -43,8 +43,8 @@ class _Texts:
 
 FIELDS = (
     "begin", "end", "open", "failed", "module", "who", "program", "call", "outcome", "result",
-    "reason", "file", "params", "command", "unit", "asked", "alias", "gaps", "wasted", "memory",
-    "size", "uid", "for", "parts",
+    "reason", "file", "params", "command", "unit", "asked", "alias", "device", "gaps", "wasted",
+    "memory", "size", "uid", "peak", "for", "parts",
 )  # fmt: skip
 """What is told of a call, in the order in which it is told."""
 
@@ -152,13 +152,15 @@ def _call(bar: Bar, began: float, texts: _Texts) -> list[Any]:
         number(call.task.command or call.task.exe),
         number(call.task.unit),
         number(call.asked_by),
-        number(getattr(call, "alias", None)),
+        number(call.alias),
+        number(call.device),
         number(", ".join(call.gaps)),
         bar.wasted,
         call.memory_size,
         call.file.size if call.file.size is not None else call.argument or 0,
         -1 if call.task.uid is None else call.task.uid,
-        getattr(call, "waited_for", None) or 0,
+        call.peak or 0,
+        call.waited_for or 0,
         parts,
     ]
 

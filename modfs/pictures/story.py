@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
 from loader.errors import UserError
 from loader.observe import call as outcomes
-from loader.observe.account import Account
 from loader.observe.call import ModuleRequest, ObservedCall
 from loader.observe.events import Lost, Moment
 from loader.observe.recording import Header, Recording
-from loader.observe.replay import rules
+from loader.observe.replay import rules_of
+from loader.observe.wasted import wasted
 from loader.release import Release
 
 READ, UNPACK, CHECK, LINK, INIT, WAIT, REMOVE, OTHER = (
@@ -108,30 +107,9 @@ class Story(NamedTuple):
     ended: float
 
 
-@dataclass(slots=True)
-class _Wasted:
-    """Bytes that each call adds to the counters: the account itself says so."""
-
-    account: Account
-
-    def of(self, call: ObservedCall) -> int:
-        before = self._sum()
-        self.account.count(call)
-        return self._sum() - before
-
-    def _sum(self) -> int:
-        counted = self.account.counters
-        return (
-            counted.invalid_kread_bytes
-            + counted.invalid_decompress_bytes
-            + counted.invalid_becoming_bytes
-            + counted.invalid_mod_bytes
-        )
-
-
 def story(recording: Recording, title: str) -> Story:
     """What is to be drawn of a recording. UserError: there is nothing in it that has a time."""
-    release = rules(recording.header.release or recording.header.since)
+    release = rules_of(recording.header)
     items = sorted(recording.items, key=attrgetter("n"))
     bars, left_out = _bars(items, release)
     requests = tuple(item for item in items if isinstance(item, ModuleRequest))
@@ -148,6 +126,8 @@ def story(recording: Recording, title: str) -> Story:
 
 def _kernel(header: Header) -> str:
     """Which it was, as far as is known."""
+    if header.release and header.without:
+        return f"{header.release} without {', '.join(header.without)}"
     return header.release or (f"{header.since} or later" if header.since else "not known")
 
 
@@ -155,17 +135,16 @@ def _bars(
     items: Iterable[ObservedCall | ModuleRequest | Moment | Lost], release: Release
 ) -> tuple[tuple[Bar, ...], int]:
     """All calls that have a time, and how many have none."""
-    wasted = _Wasted(Account(release))
     found, left_out = [], 0
     for item in items:
         if isinstance(item, ObservedCall):
-            bar = _bar(item, wasted.of(item))
+            bar = _bar(item, wasted(item, release).total)
             left_out += bar is None
             found += [bar] if bar else []
     return tuple(sorted(found, key=attrgetter("begin"))), left_out
 
 
-def _bar(call: ObservedCall, wasted: int) -> Bar | None:
+def _bar(call: ObservedCall, cost: int) -> Bar | None:
     seen = [*([call.begin] if call.begin is not None else []), *call.phases.values()]
     if call.end is not None:
         seen.append(call.end)
@@ -173,7 +152,7 @@ def _bar(call: ObservedCall, wasted: int) -> Bar | None:
         return None
     begin, end = min(seen), max(seen)
     parts = tuple(_parts(call, begin, end))
-    return Bar(call, begin, end, call.end is None, parts, wasted)
+    return Bar(call, begin, end, call.end is None, parts, cost)
 
 
 def _parts(call: ObservedCall, begin: float, end: float) -> Iterator[Part]:
@@ -184,8 +163,12 @@ def _parts(call: ObservedCall, begin: float, end: float) -> Iterator[Part]:
         if at is not None and at > reached:
             yield Part(kind, at)
             reached = at
-    if end > reached:
-        yield Part(_rest(call), end)
+    # Whoever is said to have waited did so at last.
+    waits = max(reached, end - call.waited) if call.waited else end
+    if waits > reached:
+        yield Part(OTHER if call.waited else _rest(call), waits)
+    if end > waits:
+        yield Part(WAIT, end)
 
 
 def _rest(call: ObservedCall) -> str:
@@ -200,6 +183,8 @@ def _rest(call: ObservedCall) -> str:
 
 def reason(call: ObservedCall) -> str:
     """Why a call failed: at which step, and of what."""
+    if call.reason:
+        return call.reason
     step = "removal" if call.outcome == outcomes.KEPT else call.outcome
     if call.duplicate:
         return f"{step}: a duplicate"

@@ -10,7 +10,7 @@ const ROW = 15, GAP = 5, SMALL_ROW = 6;
 function text(call, field) { return texts[call[F[field]]]; }
 
 // What a search looks at: one text of a call, without capitals, made when it is first asked for.
-const SEARCHED = ["module", "who", "program", "call", "outcome", "result", "reason", "file", "params", "command", "unit", "asked", "alias"];
+const SEARCHED = ["module", "who", "program", "call", "outcome", "result", "reason", "file", "params", "command", "unit", "asked", "alias", "device"];
 function haystack(source, index) {
   const known = source.haystacks[index];
   if (known !== undefined) return known;

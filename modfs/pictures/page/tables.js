@@ -101,10 +101,11 @@ function facts(source, index) {
     ["takes", call[F.open] ? "not seen to its end" : duration(call[F.end] - call[F.begin])],
     ...(call[F.wasted] ? [["wasted", size(call[F.wasted]), true]] : []),
     ...(call[F.memory] ? [["memory", size(call[F.memory])]] : []),
+    ...(call[F.peak] ? [["held at most", size(call[F.peak])]] : []),
     ["who", text(call, "who") + (call[F.uid] >= 0 ? ", user " + call[F.uid] : "")],
     ...told("command", "command"), ...told("unit", "unit"),
     ...(call[F.file] ? [["file", text(call, "file") + (call[F.size] ? ", " + size(call[F.size]) : "")]] : []),
-    ...told("parameters", "params"), ...told("alias", "alias"), ...told("for the kernel's request", "asked"),
+    ...told("parameters", "params"), ...told("alias", "alias"), ...told("device", "device"), ...told("for the kernel's request", "asked"),
     ...(call[F.for] ? [["waited for", "task " + call[F.for]]] : []),
     ...told("not known", "gaps"),
   ];

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from loader.observe.call import BECOMING, ModuleRequest, ObservedCall, ObservedFile, Task
+from loader.calls import Task
+from loader.observe.call import BECOMING, ModuleRequest, ObservedCall, ObservedFile
 from loader.observe.events import Moment
 from loader.observe.recording import Header, Recording
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from loader.calls import Task
 from loader.errors import UserError
-from loader.observe.call import LIVE, REMOVED, SHARED, ModuleRequest, ObservedCall, Task
+from loader.observe.call import LIVE, REMOVED, SHARED, ModuleRequest, ObservedCall
 from loader.observe.events import Moment
 from loader.observe.recording import Header, Recording
 from modfs.pictures.story import CHECK, INIT, LINK, OTHER, READ, REMOVE, UNPACK, WAIT, Bar, story
@@ -64,6 +65,18 @@ def test_who_waits() -> None:
     assert [part.kind for bar in bars for part in bar.parts] == [WAIT, OTHER, WAIT, REMOVE]
     assert [bar.reason for bar in bars] == ["shared: ENODEV", "becoming: a duplicate", ""]
     assert [bar.wasted for bar in bars] == [0, 10, 0]
+
+
+def test_how_long_it_waited() -> None:
+    """Where that is told, it was at the end; the time before has another name."""
+    call = ObservedCall(
+        1, "finit_module", TASK, SHARED, 1.0, 2.0, 0, phases={"read": 1.25}, waited=0.5,
+        waited_for=8, reason="as the engine says",
+    )  # fmt: skip
+    (bar,) = drawn(call)
+    assert [(part.kind, part.end) for part in bar.parts] == [
+        (READ, 1.25), (OTHER, 1.5), (WAIT, 2.0),
+    ]  # fmt: skip
 
 
 def test_what_was_not_seen_to_its_end() -> None:
