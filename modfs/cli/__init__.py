@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "record": "Record a kernel's module loads from its trace.",
     "replay": "Run a list of requests with times and actors, or account a recording.",
     "timeline": "Draw module loads over time.",
+    "export": "Tell module statistics to Prometheus.",
     "inspect": "Show what modules cost, loaded and as duplicates.",
     "mkmod": "Make kernel modules and module trees.",
     "schema": "Describe a file that people write.",

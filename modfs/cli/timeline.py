@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loader.errors import UserError
+from modfs.cli.options import SOURCE
 from modfs.cli.statuses import DONE, FAILED, MISUSED, ending_with
 
 if TYPE_CHECKING:
@@ -32,12 +33,10 @@ def _html(stories: Sequence[Story]) -> str:
 _FORMATS: dict[str, Callable[[Sequence[Story]], str]] = {".html": _html}
 """By the end of the file's name."""
 
-_ANY = click.Path(exists=True, path_type=Path)
-
 
 @click.command(epilog=_EXAMPLE)
-@click.argument("source", type=_ANY)
-@click.argument("other", type=_ANY, required=False)
+@click.argument("source", type=SOURCE)
+@click.argument("other", type=SOURCE, required=False)
 @click.option(
     "-o",
     "--output",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from loader.errors import UserError
 from loader.observe.recording import Recording, is_recording
+from modfs.mount.aside import Silent, aside
 
 EVENTS = "events"
 """The file of a mount that has the latest events, as lines of a recording."""
@@ -16,7 +19,7 @@ def read_source(path: Path, kernel: str | None = None) -> Recording:
 
     OSError: it cannot be read. UserError: it is none of these, or not whole.
     """
-    if path.is_dir():
+    if is_folder(path):
         return _of_mount(path)
     if is_recording(path):
         return Recording.read(path)
@@ -26,6 +29,19 @@ def read_source(path: Path, kernel: str | None = None) -> Recording:
         return recording_of(path, kernel)
     except UserError as error:
         raise UserError(f"{error}, and it is no recording either") from None
+
+
+def is_folder(path: Path) -> bool:
+    """Is it a directory? Asked so that a server that has gone to sleep holds nobody up.
+
+    OSError: there is nothing. UserError: nobody answers.
+    """
+    try:
+        return stat.S_ISDIR(aside(lambda: os.stat(path).st_mode))
+    except Silent:
+        raise UserError(f"{path}: its server does not answer") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _of_mount(folder: Path) -> Recording:
