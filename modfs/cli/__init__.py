@@ -15,6 +15,7 @@ VERBS: dict[str, str] = {
     "mount": "Mount the file system with the live statistics.",
     "umount": "Unmount it.",
     "status": "Tell what is mounted, of which kernel, and who waits there.",
+    "top": "Show what happens in a mount, live.",
     "run": "Run a program that finds a kernel which loads modules.",
     "verify": "Replay recordings of booted kernels and compare.",
     "simulate": "Boot a described machine in virtual time.",
