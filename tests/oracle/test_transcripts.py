@@ -11,9 +11,14 @@ from typing import NamedTuple
 import pytest
 
 from loader.config import EM_AARCH64, EM_X86_64, Config
+from loader.engine.course import Course
 from loader.engine.init_routines import InitRoutines
 from loader.engine.threads import LiveKernel
 from loader.keyring import Keyring
+from loader.observe.account import Account
+from loader.observe.call import ObservedCall
+from loader.observe.of_engine import observed
+from modfs import texts
 from modfs.verify.answerers import Direct
 from modfs.verify.compare import Report, settings, sums, verify
 from modfs.verify.corpus import Corpus
@@ -32,6 +37,27 @@ _NOT_OURS = re.compile(
 
 def test_there_are_fourteen() -> None:
     assert len(TRANSCRIPTS) == 14
+
+
+class _Summed(Direct):
+    """The engine, and after each step the sum over its events, which is to be the same."""
+
+    def __init__(self, live: LiveKernel) -> None:
+        super().__init__(live)
+        self._told: list[Course] = []
+        self._account = Account(live.config.release)
+        live.kernel.listener = self._told.append
+
+    def cat(self, path: str) -> str | None:
+        text = super().cat(path)
+        told = sorted(self._told[:], key=lambda course: course.n)
+        del self._told[: len(told)]
+        for event in map(observed, told):
+            if isinstance(event, ObservedCall):
+                self._account.count(event)
+        if path in texts.FILES:
+            assert texts.FILES[path].text(self._account.snapshot()) == text, path
+        return text
 
 
 class Replay(NamedTuple):
@@ -56,7 +82,7 @@ def replay(
     @contextmanager
     def seen(live: LiveKernel) -> Iterator[Direct]:
         engines.append(live)
-        yield Direct(live)
+        yield _Summed(live)
 
     config = settings(transcript, Config(keyring=keyring))
     report = verify(transcript, recorded, config, init_routines, seen)
