@@ -128,7 +128,7 @@ install_packages() {
 
 make_venv() {
     extra=dev
-    [ "$level" = run ] && extra=plot,sign
+    [ "$level" = run ] && extra=export,plot,sign
     installed=.venv/installed-$extra # a copy of the pyproject.toml that was installed
     if is_new_enough .venv/bin/python && cmp -s pyproject.toml "$installed"; then
         return
