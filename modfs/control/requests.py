@@ -7,7 +7,15 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from loader.calls import Caller, DeleteModule, FinitModule, InitModule, RequestModule
+from loader.calls import (
+    Caller,
+    DeleteModule,
+    FinitModule,
+    InitModule,
+    Origin,
+    RequestModule,
+    Task,
+)
 from loader.engine.kmod import as_errno, as_text
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError, UserError
@@ -29,9 +37,11 @@ from modfs.control.results import Results
 class Requests:
     """Runs lines of the control file on an engine."""
 
-    def __init__(self, live: LiveKernel, interrupted: Callable[[], bool]) -> None:
+    def __init__(
+        self, live: LiveKernel, interrupted: Callable[[], bool], results: Results | None = None
+    ) -> None:
         self.live = live
-        self.results = Results()
+        self.results = Results() if results is None else results
         self._interrupted = interrupted
 
     def run(self, line: str, client: Client, command: str) -> int:
@@ -59,9 +69,12 @@ class _Tools:
     def __init__(self, live: LiveKernel, client: Client, interrupted: Callable[[], bool]) -> None:
         self.live = live
         self.client = client
-        self.caller = Caller(interrupted, open=client.open)
+        self.caller = Caller(interrupted, open=client.open, origin=self._origin)
         self.told = ""
         """What there is to tell besides the errno."""
+
+    def _origin(self) -> Origin:
+        return Origin(Task(self.client.command, self.client.pid))
 
     def carry_out(self, request: Request) -> int:
         """0, or the errno with which it ended."""
@@ -104,7 +117,7 @@ class _Tools:
 
     def _call(self, call: FinitModule | InitModule | DeleteModule) -> None:
         """A call on descriptors of this process."""
-        self.live.call(call, Caller(self.caller.signal_pending))
+        self.live.call(call, Caller(self.caller.signal_pending, origin=self._origin))
 
     # -- modprobe ---------------------------------------------------------------------------------
 

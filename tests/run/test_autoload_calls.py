@@ -7,6 +7,7 @@ Expected are the strings that a booted 6.12 showed in its trace for the same mov
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,12 +78,16 @@ Asked = Callable[..., tuple[list[str], list[str], str]]
 
 
 def test_file_systems(asked: Asked) -> None:
-    strings, kmsg, told = asked(
+    strings, lines, told = asked(
         "mkdir on; busybox mount -t nofs1 none on; busybox mount -t a.b.c none on;"
         "busybox mount -t nofs2 none nowhere; busybox mount -t tmpfs none on;"
         "sed -i s/1$/0/ helper; busybox mount -t nofs3 none on; busybox mount -t nofs4 none on;"
-        "cat /sys/kernel/debug/modules/kmsg"
+        "cat /sys/kernel/debug/modules/kmsg; grep -o '^[0-9].*' /sys/kernel/debug/modules/control"
     )
+    kmsg, requests = lines[:1], [line.partition(" ")[2] for line in lines[1:]]
+    assert [re.sub(r"\[\d+\]", "", line) for line in requests] == [
+        f"busybox get_fs_type {name}: ENODEV" for name in ("nofs1", "a.b.c", "nofs3", "nofs4")
+    ]
     # A target that is not there comes first.
     assert strings == ["fs-nofs1", "fs-a", "fs-nofs3", "fs-nofs4"]
     assert told.count("No such device") == 4
