@@ -24,7 +24,10 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "setgroups": 116,
         "capget": 125,
         "capset": 126,
+        "init_module": 175,
+        "delete_module": 176,
         "process_vm_readv": 310,
+        "finit_module": 313,
         "seccomp": 317,
         "statx": 332,
         "openat2": 437,
@@ -33,8 +36,11 @@ _NUMBERS: dict[str, dict[str, int]] = {
     "aarch64": {
         "capget": 90,
         "capset": 91,
+        "init_module": 105,
+        "delete_module": 106,
         "setgroups": 159,
         "process_vm_readv": 270,
+        "finit_module": 273,
         "seccomp": 277,
         "statx": 291,
         "openat2": 437,
@@ -186,7 +192,7 @@ def wait_readable(fd: int, milliseconds: int = -1) -> bool:
 # -- mounts and namespaces (include/uapi/linux/mount.h, sched.h) -----------------------------------
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
-MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
 MNT_FORCE, MNT_DETACH = 1, 2
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 NS_GET_PARENT, NS_GET_OWNER_UID = 0xB702, 0xB704  # include/uapi/linux/nsfs.h
