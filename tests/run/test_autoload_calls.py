@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.conftest import Done
+from tests.unprivileged import run_as_nobody
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mknod and mount need root")
 
@@ -173,3 +174,29 @@ def test_a_signal_ends_the_call_and_not_the_helper(asked: Asked, tmp_path: Path)
 def test_nothing_is_asked_without_the_option(run: Callable[..., Done], tmp_path: Path) -> None:
     run(HELPER + moves(SOCKETS), shell="bash")
     assert (tmp_path / "asked").read_text() == ""
+
+
+# Helpers that a kernel would have to live with, each with one caller; the last ends the process
+# that starts helpers, which in here is nobody's own.
+BAD_HELPERS = r"""
+call() { busybox mount -t "$1" none on 2>&1 | sed "s/.*: //"; }
+helper() { printf '#!/bin/sh\n%s\n' "$1" > helper; chmod 755 helper; }
+mkdir on; helper 'echo $$ > '$PWD'/pid; exec sleep 1000'
+echo $PWD/helper > /proc/sys/kernel/modprobe
+busybox mount -t hangs none on & while [ ! -s pid ]; do sleep 0.01; done
+kill -9 $!; wait $!; echo $?; kill -9 $(cat pid)
+helper 'kill -SEGV $$'; call dies
+helper 'yes; yes >&2'; call floods
+helper 'rm $0'; call goes; call gone
+mkfifo helper; chmod 755 helper; call fifo; rm helper
+helper 'kill -9 $PPID'; call kills; call nobody
+lsmod | wc -l
+"""
+
+
+def test_bad_helpers_of_an_ordinary_user(open_folder: Path, environment: dict[str, str]) -> None:
+    (open_folder / "bad.sh").write_text(BAD_HELPERS)
+    script = 'cd "$1"; exec modfs run --autoload -- bash ./bad.sh'
+    done = run_as_nobody(script, open_folder, environment)
+    assert done.stdout.splitlines() == ["137", *["No such device"] * 7, "1"], done.stderr
+    assert done.returncode == 0
