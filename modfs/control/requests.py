@@ -7,15 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from loader.calls import (
-    Caller,
-    DeleteModule,
-    FinitModule,
-    InitModule,
-    Origin,
-    RequestModule,
-    Task,
-)
+from loader.calls import Caller, DeleteModule, FinitModule, InitModule, RequestModule
 from loader.engine.kmod import as_errno, as_text
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError, UserError
@@ -69,12 +61,9 @@ class _Tools:
     def __init__(self, live: LiveKernel, client: Client, interrupted: Callable[[], bool]) -> None:
         self.live = live
         self.client = client
-        self.caller = Caller(interrupted, open=client.open, origin=self._origin)
+        self.caller = Caller(interrupted, open=client.open)
         self.told = ""
         """What there is to tell besides the errno."""
-
-    def _origin(self) -> Origin:
-        return Origin(Task(self.client.command, self.client.pid))
 
     def carry_out(self, request: Request) -> int:
         """0, or the errno with which it ended."""
@@ -117,7 +106,7 @@ class _Tools:
 
     def _call(self, call: FinitModule | InitModule | DeleteModule) -> None:
         """A call on descriptors of this process."""
-        self.live.call(call, Caller(self.caller.signal_pending, origin=self._origin))
+        self.live.call(call, Caller(self.caller.signal_pending))
 
     # -- modprobe ---------------------------------------------------------------------------------
 

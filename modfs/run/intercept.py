@@ -168,8 +168,7 @@ class Supervisor:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
-        origin = partial(origin_of, notification.tid, self._asked_by)
-        caller = Caller(waiting.pending, capable, self._open_callers(notification), origin=origin)
+        caller = Caller(waiting.pending, capable, self._open_callers(notification))
         try:
             call = self._read[notification.call](notification)
             if seccomp.is_valid(self._listener, notification):
@@ -189,7 +188,7 @@ class Supervisor:
             return
         waiting = _Waiting(self._deaths, notification.tid)
         try:
-            origin = partial(origin_of, notification.tid)
+            origin = partial(origin_of, notification.tid, self._asked_by)
             self._autoload.look(notification, Caller(waiting.pending, origin=origin))
         except OSError:  # the engine ends, or the caller
             return
