@@ -11,19 +11,26 @@ _COMM_MAX = 64  # bytes: of a thread it is 16, of a kernel thread more
 
 
 def task_of(tid: int) -> Task:
-    """Its name as in /proc/TID/comm, "?" where it has gone."""
-    try:
-        file = os.open(f"/proc/{tid}/comm", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return Task("?", tid)
-    try:
-        return Task(os.read(file, _COMM_MAX).rstrip(b"\n").decode("utf-8", "backslashreplace"), tid)
-    except OSError:
-        return Task("?", tid)
-    finally:
-        os.close(file)
+    """Its name as /proc/TID/status has it, in one line; "?" where it has gone."""
+    return Task(_name(tid), tid)
 
 
 def origin_of(tid: int, asked_by: Callable[[int], str | None] | None = None) -> Origin:
     """``asked_by``: see Kthreadd.asked_by."""
     return Origin(task_of(tid), asked_by=None if asked_by is None else asked_by(tid))
+
+
+def _name(tid: int) -> str:
+    try:
+        file = os.open(f"/proc/{tid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return "?"
+    try:
+        comm = os.read(file, _COMM_MAX).removesuffix(b"\n")
+    except OSError:
+        return "?"
+    finally:
+        os.close(file)
+    # Any bytes: a program gives itself its name.
+    escaped = comm.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
+    return escaped.decode("utf-8", "backslashreplace")

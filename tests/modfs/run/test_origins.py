@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 from loader.calls import Caller, Origin, Task
@@ -17,16 +18,19 @@ from modfs.run.seccomp import Notification
 
 def test_a_thread_s_name() -> None:
     names: list[Task] = []
+    kernels: list[str] = []
 
     def named() -> None:
         with open("/proc/thread-self/comm", "w") as file:
-            file.write("a b)c")
+            file.write("a b)c\n1\\")
         names.append(task_of(threading.get_native_id()))
+        kernels.append(Path("/proc/thread-self/status").read_text().partition("\n")[0])
 
     thread = threading.Thread(target=named)
     thread.start()
     thread.join()
-    assert names[0].name == "a b)c"
+    assert names[0].name == "a b)c\\n1\\\\"
+    assert kernels == [f"Name:\t{names[0].name}"]
     assert task_of(1 << 30) == Task("?", 1 << 30)
     assert origin_of(1 << 30, lambda tid: f"for {tid}").asked_by == f"for {1 << 30}"
 
