@@ -29,11 +29,9 @@ from modfs.control.results import Results
 class Requests:
     """Runs lines of the control file on an engine."""
 
-    def __init__(
-        self, live: LiveKernel, interrupted: Callable[[], bool], results: Results | None = None
-    ) -> None:
+    def __init__(self, live: LiveKernel, interrupted: Callable[[], bool]) -> None:
         self.live = live
-        self.results = Results() if results is None else results
+        self.results = Results()
         self._interrupted = interrupted
 
     def run(self, line: str, client: Client, command: str) -> int:

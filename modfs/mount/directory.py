@@ -27,7 +27,6 @@ from loader.engine.settings import MODE, settings
 from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from modfs.control.opener import Ours
-from modfs.control.results import Results
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
 from modfs.mount.control_file import ControlFile, Nodes, TextFile
 from modfs.mount.room import BoundedRequests
@@ -61,13 +60,12 @@ class ModulesDirectory:
         control_mode: int = 0o600,
         end: Callable[[], None] | None = None,
         instead: Callable[[int], int] = lambda fd: fd,
-        results: Results | None = None,
     ) -> None:
         """``end`` has the server end, where it can be told to; it returns at once. ``instead``: see
-        modfs.control.opener.Ours. ``results``: where those of requests are kept."""
+        modfs.control.opener.Ours."""
         self.live = live
         self._operation = operation
-        self._requests = BoundedRequests(live, operation.interrupted, results)
+        self._requests = BoundedRequests(live, operation.interrupted)
         self._ours = Ours(operation.interrupted, instead)
         self.uid, self.gid = os.geteuid(), os.getegid()
         self._control_mode = control_mode
@@ -188,6 +186,10 @@ class ModulesDirectory:
         if self._ending:
             with self._closed:
                 self._closed.notify_all()
+
+    def note(self, pid: int, command: str, line: str, outcome: str) -> None:
+        """Show a request that came another way, as if the program ``command`` had written it."""
+        self._requests.results.add(pid, command, line, outcome)
 
     def let_go(self) -> None:
         """Whoever waits for a file to be opened, now or later, gets an errno instead."""

@@ -10,7 +10,6 @@ from loader.engine.settings import Setting, settings
 from loader.engine.threads import LiveKernel
 from modfs import texts
 from modfs.control.remote import RemoteKernel
-from modfs.control.results import Results
 from modfs.fuse.files import Operation
 from modfs.mount.directory import ModulesDirectory
 from modfs.run import sandbox
@@ -67,15 +66,14 @@ class OwnEngine:
 
     def __init__(self, live: LiveKernel, tree: Path | None) -> None:
         self.kernel = live
-        self._results = Results()
+        self._directory: ModulesDirectory | None = None
         self.tree = tree
         self.folder = sandbox.VIEWS / "debug"
         self.compression = live.config.compression
 
     def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
-        directory = ModulesDirectory(
-            self.kernel, operation, instead=own.instead, results=self._results
-        )
+        directory = ModulesDirectory(self.kernel, operation, instead=own.instead)
+        self._directory = directory
         views: dict[str, View] = {"debug": DebugView(directory)}
         if sandbox.MISC.is_dir():
             views["misc"] = MiscView(self.kernel, sandbox.REAL_MISC, sandbox.MISC)
@@ -101,7 +99,8 @@ class OwnEngine:
         return texts.stats(self.kernel.statistics())
 
     def note(self, pid: int, command: str, line: str, outcome: str) -> None:
-        self._results.add(pid, command, line, outcome)
+        if self._directory is not None:
+            self._directory.note(pid, command, line, outcome)
 
     def shutdown(self) -> None:
         self.kernel.shutdown()
