@@ -205,6 +205,10 @@ class ModulesDirectory:
             with self._closed:
                 self._closed.notify_all()
 
+    def note(self, pid: int, command: str, line: str, outcome: str) -> None:
+        """Show a request that came another way, as if the program ``command`` had written it."""
+        self._requests.results.add(pid, command, line, outcome)
+
     def let_go(self) -> None:
         """Whoever waits for a file to be opened, now or later, gets an errno instead."""
         self._ours.deputies.let_go()

@@ -12,6 +12,7 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from loader.calls import (
     Call,
@@ -28,6 +29,7 @@ from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.autoload import Autoload
+from modfs.run.origins import origin_of
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
 from modfs.who import describe
@@ -99,11 +101,17 @@ class Supervisor:
     """Serves one listener until no program is left that could call."""
 
     def __init__(
-        self, listener: int, engine: SystemCalls, own: OwnViews, autoload: Autoload | None = None
+        self,
+        listener: int,
+        engine: SystemCalls,
+        own: OwnViews,
+        autoload: Autoload | None = None,
+        asked_by: Callable[[int], str | None] | None = None,
     ) -> None:
         """``own``: what the server serves itself, and so never reads. ``autoload`` looks at the
-        calls that are not about modules."""
+        calls that are not about modules. ``asked_by``: see Kthreadd.asked_by."""
         self._autoload = autoload
+        self._asked_by = asked_by
         self._listener = listener
         self._engine = engine
         self._own = own
@@ -196,7 +204,8 @@ class Supervisor:
             return
         waiting = _Waiting(self._deaths, notification.tid)
         try:
-            self._autoload.look(notification, Caller(waiting.pending))
+            origin = partial(origin_of, notification.tid, self._asked_by)
+            self._autoload.look(notification, Caller(waiting.pending, origin=origin))
         except OSError:  # the engine ends, or the caller
             return
         except Exception:

@@ -83,7 +83,7 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     # Its own execve starts helpers: whose formats are the engine's to ask for.
     helpers = caught.rules(caught.EXEC) if plan.autoload else None
     kthreadd = start_kthreadd(keeper, helpers) if isinstance(engine, OwnEngine) else None
-    autoload = Autoload(engine.kernel, Scout()) if plan.autoload else None
+    autoload = Autoload(engine.kernel, Scout(), engine.note) if plan.autoload else None
     own = _arrange(engine, keeper)
     if kthreadd is not None and isinstance(engine, OwnEngine):
         serve_helpers(kthreadd, engine.kernel, own, autoload)
