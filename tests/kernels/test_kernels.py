@@ -63,11 +63,11 @@ shown stats losses failed_inits calls kmsg
 echo "@""FILE mounted"; modfs status /tmp/m; modfs status --json /tmp/m; echo "@""END"
 echo "@""FILE modes"; ls -l /tmp/m; echo "@""END"
 echo "@""FILE proc_modules"; cat /proc/modules; echo "@""END"
-kill -TERM $recorder; wait $recorder; echo "@""FILE status"; echo $?; echo "@""END"
+kill -TERM $recorder; wait $recorder; s=$?; echo "@""FILE status"; echo $s; echo "@""END"
 python3 -m modfs umount /tmp/m
 python3 -m modfs mount --host -f /tmp/m & server=$!
 while ! [ -e /tmp/m/stats ]; do sleep 1; done
-kill -TERM $server; wait $server; echo "@""FILE served"; echo $?; echo "@""END"
+kill -TERM $server; wait $server; s=$?; echo "@""FILE served"; echo $s; echo "@""END"
 echo "@""FILE log"; cat /tmp/log; echo "@""END"
 echo "@""FILE recording"; cat /tmp/r.jsonl; echo "@""END"
 echo "@""FILE left"; ls /sys/kernel/tracing/instances; cat /sys/kernel/tracing/dynamic_events
