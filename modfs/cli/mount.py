@@ -26,7 +26,7 @@ _OWN = NAMES | _OF_HOST
 Example:
   modfs mount --kernel 6.4 /tmp/m
   echo 'modprobe xfs' > /tmp/m/control; cat /tmp/m/stats
-  modfs mount --host /mnt/modules; udevadm trigger --settle; cat /mnt/modules/stats
+  modfs mount --host /mnt/m; udevadm trigger -c add --settle; cat /mnt/m/stats
 In /etc/fstab (mount.fuse of the package fuse runs modfs, which must be in its PATH):
   modfs  /mnt/m  fuse.modfs  kernel=6.12,allow_other  0 0
 """
