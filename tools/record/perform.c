@@ -295,7 +295,8 @@ int main(void)
 
 	prepare();
 	log = open("/dev/kmsg", O_RDWR | O_NONBLOCK);
-	dprintf(log, "<6>" MARK);
+	if (write(log, "<6>" MARK, strlen("<6>" MARK)) < 0)
+		return 1;
 	say("B\n");
 	plan = slurp("/plan", &size);
 	while (plan && (line = strsep(&plan, "\n")))
