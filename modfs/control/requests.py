@@ -16,6 +16,7 @@ from loader.tree.probe_list import Probe
 from loader.words import canonical, module_name
 from modfs.control.client import Client
 from modfs.control.grammar import (
+    HELP,
     GetFsType,
     Insmod,
     Modprobe,
@@ -33,6 +34,10 @@ class Requests:
         self.live = live
         self.results = Results()
         self._interrupted = interrupted
+
+    def text(self) -> str:
+        """What there is to read: how to write requests, and how the latest ended."""
+        return HELP + self.results.text()
 
     def run(self, line: str, client: Client, command: str) -> int:
         """Run one line; the errno of what failed first, 0 if nothing did."""
