@@ -82,6 +82,19 @@ def open_here(file: File, access: int = os.O_RDONLY) -> tuple[int, bool]:
     return os.open(file, access | os.O_CLOEXEC | os.O_NONBLOCK), True
 
 
+class Task(NamedTuple):
+    """Who makes a call, for people. ``command``, ``exe``, ``unit``: where /proc could be asked in
+    time."""
+
+    name: str
+    tid: int
+    parent: int | None = None
+    command: str | None = None
+    exe: str | None = None
+    uid: int | None = None
+    unit: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who makes a call.

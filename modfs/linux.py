@@ -186,7 +186,7 @@ def wait_readable(fd: int, milliseconds: int = -1) -> bool:
 # -- mounts and namespaces (include/uapi/linux/mount.h, sched.h) -----------------------------------
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
-MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
 MNT_FORCE, MNT_DETACH, UMOUNT_NOFOLLOW = 1, 2, 8
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 NS_GET_PARENT, NS_GET_OWNER_UID = 0xB702, 0xB704  # include/uapi/linux/nsfs.h

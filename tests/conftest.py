@@ -7,6 +7,7 @@ A mount here is the real one: ``modfs mount`` as a user types it, through the ke
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,12 @@ from tests.recordings import DATA
 PROJECT = Path(__file__).parent.parent
 COMMANDS = Path(sys.executable).parent
 """The folder that holds the command ``modfs``."""
+
+# A shell that runs the tests in the background has them, and all their programs, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 _CHEAP = ("loader", "modfs", "oracle")
 

@@ -16,10 +16,11 @@ import errno
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loader.calls import Task
 from loader.documents.document import Document, Mistake, Table, json_lines
 from loader.documents.kinds import ERRNOS
 from loader.errors import UserError
-from loader.observe.call import Item, ModuleRequest, ObservedCall, ObservedFile, Task
+from loader.observe.call import Item, ModuleRequest, ObservedCall, ObservedFile
 from loader.observe.events import Lost, Moment
 from loader.observe.recording_format import (
     TABLES,
@@ -61,7 +62,8 @@ class Header:
     """What was recorded.
 
     ``release``: None where it is not known; ``since``: then the one that it has at least.
-    ``began``: seconds since 1970. ``definitions``: of the probes.
+    ``without``: the features that it has not all the same. ``began``: seconds since 1970.
+    ``definitions``: of the probes.
     """
 
     release: str | None = None
@@ -71,6 +73,7 @@ class Header:
     clock: str | None = None
     began: float | None = None
     definitions: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -137,6 +140,7 @@ def _header(table: HeaderTable) -> Header:
         table.clock,
         table.began,
         table.definitions,
+        table.without,
     )
 
 
@@ -149,7 +153,7 @@ def _made(table: Table) -> Item | Before | KernelText | int:
         case RequestTable():
             return ModuleRequest(
                 table.n, table.at, _task(table.task), table.request, table.wait, table.function,
-                table.result,
+                table.result, table.end, table.slot_wait,
             )  # fmt: skip
         case LostTable():
             return Lost(table.n, table.lost, table.count)

@@ -154,14 +154,18 @@ class ModulesDirectory:
         return handle
 
     def open_file(self, path: bytes) -> TextFile:
-        """An open file. OSError: ENOENT."""
+        """An open file. OSError: ENOENT; EMFILE, ENFILE, ENOMEM: this server is short of it."""
         compose = self._texts.get(path[1:])
         if compose is not None:
             return TextFile(compose)
         if (setting := self._settings.get(path[1:])) is not None:
             return SettingFile(setting)
         closed = self._nodes.opened(self._node(path))
-        return ControlFile(self._requests, self._ours, self._operation.client, closed)
+        try:
+            return ControlFile(self._requests, self._ours, self._operation.client, closed)
+        except OSError:
+            closed()
+            raise
 
     def read(self, handle: int, size: int, offset: int) -> bytes:
         """Part of an open file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from loader.observe.call import Task
+from loader.calls import Task
 
 _MOST = 4096  # bytes of a command line that are kept
 

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-from loader.observe.call import Task
-from modfs.host.who import describe
+from loader.calls import Task
+from modfs.who import describe
 
 
 def test_a_process_that_is_there() -> None:
