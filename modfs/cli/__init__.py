@@ -38,6 +38,16 @@ class Verbs(click.Group):
         command: click.Command = importlib.import_module(f"modfs.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from loader.words import did_you_mean, shown
+
+            near = did_you_mean(args[0], VERBS)
+            raise click.UsageError(f"there is no verb {shown(args[0])}{near}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
@@ -61,7 +71,12 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=Verbs, subcommand_metavar="VERB ...", invoke_without_command=True)
+@click.group(
+    cls=Verbs,
+    subcommand_metavar="VERB ...",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--version",
     is_flag=True,

@@ -16,6 +16,7 @@ import click
 
 from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.config import MACHINES, Config
+from loader.errors import UserError, in_words
 from loader.image.layout import Layout
 from loader.image.module_image import ModuleImage, read_image
 from loader.packings import NOT_PACKED, by_suffix, compress, named
@@ -133,11 +134,14 @@ def command(
         config = kconfig.applied(config)
     machines = (kconfig.machine,) if kconfig else (config.machine, *MACHINES.values())
     files = sorted(set(_module_files(paths)))
+    if not files:
+        raise UserError(f"{', '.join(map(str, paths))}: no module is in there (.ko, .ko.zst, ...)")
     rows, refused = _inspect_all(files, config, tuple(dict.fromkeys(machines)), compression)
     for message in refused:
         complain(message)
     _sort(rows, key, reverse)
-    (_print_json if as_json else _print_table)(rows, rows[:limit])
+    if rows or as_json:
+        (_print_json if as_json else _print_table)(rows, rows[:limit])
     return FAILED if refused else DONE
 
 
@@ -152,7 +156,9 @@ def _inspect_all(
             try:
                 rows.append(_inspect(path, config, machines, compression))
             except OSError as error:
-                refused.append(f"{path}: {error.strerror}")
+                refused.append(f"{path}: {in_words(error)}")
+            except UserError as error:
+                refused.append(f"{path}: {error}")
             progress.reached(number)
     return rows, refused
 
@@ -175,7 +181,7 @@ def _module_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _inspect(path: Path, config: Config, machines: tuple[int, ...], compression: str | None) -> Row:
-    """OSError: the file cannot be read, or it is the kernel's errno, with what it logs."""
+    """OSError: the file cannot be read; UserError: no kernel would take it."""
     data = path.read_bytes()
     packed = by_suffix(path)
     compressed = len(data) if packed else None
@@ -187,7 +193,7 @@ def _inspect(path: Path, config: Config, machines: tuple[int, ...], compression:
 
 
 def _image(data: bytes, config: Config, machines: tuple[int, ...]) -> ModuleImage:
-    """For the first of these machines whose kernel takes it."""
+    """For the first of these machines whose kernel takes it. UserError: none does."""
     flags = MODULE_INIT_COMPRESSED_FILE if config.compression != NOT_PACKED else 0
     failure = None
     for machine in machines:
@@ -197,7 +203,8 @@ def _image(data: bytes, config: Config, machines: tuple[int, ...]) -> ModuleImag
             return image
         failure = failure or found
     assert failure is not None
-    raise OSError(failure.errno, failure.message)
+    why = f", and would log: {'; '.join(failure.log)}" if failure.log else ""
+    raise UserError(f"the kernel would refuse it with {failure.name}{why}")
 
 
 def _sums(rows: list[Row]) -> dict[str, int | None]:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.fuse.missing import install_fuse
 from modfs.linux import MNT_DETACH, UMOUNT_NOFOLLOW, failure, libc
 from modfs.mount.aside import Silent, aside
@@ -139,7 +139,7 @@ def _umount(place: str, lazy: bool) -> str:
             return ""
         except OSError as error:
             if error.errno != errno.EPERM:  # root of a user namespace that did not mount it
-                return os.strerror(error.errno or errno.EIO)
+                return os.strerror(errno.EBUSY) if error.errno == errno.EBUSY else in_words(error)
         except Silent:
             return "the unmounting does not end"
     return fusermount("-u", *(["-z"] if lazy else []), place)

@@ -9,7 +9,7 @@ import errno
 import threading
 
 from loader.engine.threads import LiveKernel
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.run import sandbox, seccomp
 from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
@@ -30,7 +30,7 @@ def start_kthreadd(keeper: Keeper) -> Kthreadd:
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise UserError(sandbox.NESTED) from None
-        raise UserError(f"calls cannot be caught: {error.strerror}") from None
+        raise UserError(f"calls cannot be caught: {in_words(error)}") from None
 
 
 def serve_helpers(kthreadd: Kthreadd, live: LiveKernel, own: OwnViews) -> None:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.mount.descriptors import close_descriptors, open_descriptors
 from modfs.mount.mountinfo import top_mount
 from modfs.run import sandbox
@@ -85,7 +85,7 @@ def keep(channel: socket.socket, server: int) -> NoReturn:
     except UserError as error:
         _send(channel, {"error": str(error)})
     except OSError as error:
-        _send(channel, {"error": f"{error.filename or 'keeper'}: {error.strerror}"})
+        _send(channel, {"error": f"{error.filename or 'keeper'}: {in_words(error)}"})
     except BaseException as error:
         _send(channel, {"error": str(error) or repr(error)})
     finally:

@@ -16,9 +16,9 @@ import socket
 import sys
 from contextlib import suppress
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.run import sandbox, seccomp
-from modfs.run.server import EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
+from modfs.run.server import BUSY, DONE, EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
 
 _NAMESPACES_MAX = 2
 
@@ -47,9 +47,11 @@ def run(plan: Plan) -> int:
         ours.send(EXITED)
     with suppress(ConnectionError):
         said = ours.recv(MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
-    if not said:
-        print("modfs run: its server did not answer, or was ended", file=sys.stderr)
-    return status
+    if said in (DONE, BUSY):
+        return status
+    why = said.decode(errors="replace") or "its server did not answer, or was ended"
+    print(f"modfs run: {why}", file=sys.stderr)
+    return status or bool(said)  # a report that was asked for is not there
 
 
 def _wait(command: int) -> int:
@@ -84,11 +86,11 @@ def _become(command: tuple[str, ...], namespaces: list[int], channel: socket.soc
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
             signal.signal(number, signal.SIG_DFL)
         os.execvp(command[0], command)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         status = 127
-        print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
+        print(f"modfs run: {command[0]}: there is no such command", file=sys.stderr)
     except OSError as error:
-        print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
+        print(f"modfs run: {command[0]}: {in_words(error)}", file=sys.stderr)
     except UserError as error:
         print(f"modfs run: {error}", file=sys.stderr)
     finally:
@@ -102,4 +104,4 @@ def _catch_calls() -> int:
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise UserError(sandbox.NESTED) from None
-        raise UserError(f"its calls cannot be caught: {error.strerror}") from None
+        raise UserError(f"its calls cannot be caught: {in_words(error)}") from None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loader.engine.threads import LiveKernel
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.fuse.server import Server
 from modfs.run import own_views, sandbox, seccomp
 from modfs.run.addresses import Addresses
@@ -27,7 +27,7 @@ from modfs.run.kthreadd import Kthreadd
 from modfs.run.own_views import OwnViews
 from modfs.run.views import ProcView, SysModuleView, View, Views
 
-READY, EXITED, _BUSY, _DONE = b"ready", b"exited", b"busy", b"done"
+READY, EXITED, BUSY, DONE = b"ready", b"exited", b"busy", b"done"
 MESSAGE_MAX = 4096  # bytes
 _LINGER = 0.1  # seconds in which the last programs may end after the command
 
@@ -55,7 +55,7 @@ def serve_and_exit(plan: Plan, channel: socket.socket) -> None:
         _serve(plan, channel)
         status = 0
     except OSError as error:
-        channel.send(f"{error.filename or 'server'}: {error.strerror}".encode()[:MESSAGE_MAX])
+        channel.send(f"{error.filename or 'server'}: {in_words(error)}".encode()[:MESSAGE_MAX])
     except BaseException as error:
         channel.send((str(error) or repr(error)).encode()[:MESSAGE_MAX])
     finally:
@@ -76,6 +76,7 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     socket.send_fds(channel, [READY], keeper.namespaces)
     for namespace in keeper.namespaces:
         os.close(namespace)
+    end = DONE
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
     if descriptors:  # else the command's process failed, and has said why
         channel.send(READY)
@@ -84,10 +85,20 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
             _await_helpers(kthreadd, channel)
         engine.shutdown()
         if plan.stats is not None:
-            os.write(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
+            end = _report(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
     keeper.end()
     with suppress(ConnectionError):
-        channel.send(_DONE)
+        channel.send(end)
+
+
+def _report(stats: int, text: bytes) -> bytes:
+    """DONE, or why the report could not be written."""
+    try:
+        while text:
+            text = text[os.write(stats, text) :]
+    except OSError as error:
+        return f"the stats could not be written: {in_words(error)}".encode()
+    return DONE
 
 
 def _await_helpers(kthreadd: Kthreadd, channel: socket.socket) -> None:
@@ -95,7 +106,7 @@ def _await_helpers(kthreadd: Kthreadd, channel: socket.socket) -> None:
     kthreadd.close()
     if not kthreadd.ended(_LINGER):
         with suppress(ConnectionError):
-            channel.send(_BUSY)
+            channel.send(BUSY)
         kthreadd.ended()
 
 
@@ -168,4 +179,4 @@ def _tell_if_busy(channel: socket.socket, listener: int) -> None:
     poll.register(listener, select.POLLHUP)
     if not poll.poll(_LINGER * 1000):
         with suppress(ConnectionError):
-            channel.send(_BUSY)
+            channel.send(BUSY)
