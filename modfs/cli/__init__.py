@@ -114,10 +114,10 @@ def _arguments(words: list[str]) -> list[str]:
 def main() -> None:
     """Run the command as the caller gave it, and exit."""
     standard.prepare()
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(carry_out(sys.argv[1:]))
 
 
-def run(words: list[str]) -> int:
+def carry_out(words: list[str]) -> int:
     """Run the command; its exit status. What goes wrong is one line, never a traceback."""
     words = _arguments(words)
     command = f"modfs {words[0]}" if words and words[0] in VERBS else "modfs"
@@ -129,6 +129,10 @@ def run(words: list[str]) -> int:
         from modfs.cli.statuses import end  # not needed where all goes well
 
         return end(error, command)
+
+
+run = carry_out
+"""The same, until the verb of that name is imported."""
 
 
 def _invoke(words: list[str]) -> int:

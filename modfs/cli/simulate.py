@@ -28,7 +28,7 @@ from modfs.cli.options import (
 )
 from modfs.cli.progress import Progress
 from modfs.cli.statuses import MISUSED, ending_with
-from modfs.cli.table import aligned
+from modfs.cli.table import aligned, size_in_units
 from modfs.plot import FORMATS, plot_wasted
 from modfs.texts import stats
 
@@ -233,8 +233,8 @@ _COLUMNS: tuple[tuple[str, Callable[[Run, Outcome], str]], ...] = (
     ("KERNEL", lambda run, outcome: run.kernel),
     ("CPUS", lambda run, outcome: str(run.machine.processors)),
     ("FAILED", lambda run, outcome: str(outcome.failed)),
-    ("WASTED", lambda run, outcome: _readable(outcome.snapshot.wasted_bytes)),
-    ("PEAK", lambda run, outcome: _readable(outcome.peak)),
+    ("WASTED", lambda run, outcome: size_in_units(outcome.snapshot.wasted_bytes)),
+    ("PEAK", lambda run, outcome: size_in_units(outcome.peak)),
     ("ENOMEM", lambda run, outcome: str(outcome.out_of_memory)),
     ("BOOT", lambda run, outcome: f"{outcome.boot:.2f} s"),
     ("WAITING", lambda run, outcome: f"{outcome.waiting:.1f} s"),
@@ -251,11 +251,3 @@ def _print(done: Sequence[Done], seed: int, as_json: bool) -> None:
         rows = [[heading for heading, _ in _COLUMNS]]
         rows += [[value(run, outcome) for _, value in _COLUMNS] for run, outcome in done]
         print(*aligned(rows), sep="\n")
-
-
-def _readable(size: int) -> str:
-    """Bytes as a person says them."""
-    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if size >= scale:
-            return f"{size / scale:.2f} {unit}"
-    return f"{size} B"

@@ -24,7 +24,7 @@ def inspect(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the verb: (exit code, standard output, standard error)."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        status = cli.run(["inspect", *map(str, arguments)])
+        status = cli.carry_out(["inspect", *map(str, arguments)])
         return (status, *capsys.readouterr())
 
     return run
