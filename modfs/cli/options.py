@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -48,10 +49,11 @@ class EngineOptions:
         """The module tree: the one given, else the running kernel's if it exists."""
         from loader.tree.tree import Tree
 
-        root = self._root()
+        root = self.root()
         return None if root is None else Tree.open(root)
 
-    def _root(self) -> Path | None:
+    def root(self) -> Path | None:
+        """The folder of ``tree``."""
         root = self.modules or Path("/lib/modules", os.uname().release)
         return root if self.modules or root.is_dir() else None
 
@@ -91,7 +93,7 @@ class EngineOptions:
 
         if self.config_file is not None:
             return read_kconfig(self.config_file)
-        root = self._root()
+        root = self.root()
         path = find_kconfig(root.resolve()) if root else None
         try:
             return read_kconfig(path) if path else None
@@ -168,6 +170,21 @@ class EngineOptions:
         if release[:1].isdigit():
             return release.split()[0], "as the tree's modules say"
         return DEFAULT, "as nothing says which"
+
+    def uname_release(self) -> str | None:
+        """What uname -r is to say of a kernel that was named: a whole one, as the tree's modules
+        have it if they are of that release. None: none was named. UserError, OSError."""
+        if self.kernel is None:
+            return None
+        from loader.image.built_for import learn_built_for
+
+        release = self.release().name
+        tree = self.tree()
+        magic = learn_built_for(tree.sample(1)).vermagic if tree else None
+        if magic and re.match(rf"{re.escape(release)}(?![0-9])", magic):
+            return magic.split()[0]
+        named = self.kernel.split()[0]
+        return f"{named}.0" if re.fullmatch(r"[0-9]+\.[0-9]+", named) else named
 
     @classmethod
     def pop(cls, values: dict[str, Any]) -> EngineOptions:

@@ -17,6 +17,7 @@ from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
 from modfs.run.own_views import OwnViews
+from modfs.run.uname import Uname
 
 
 def start_kthreadd(keeper: Keeper, caught: Rules | None = None) -> Kthreadd:
@@ -36,9 +37,13 @@ def start_kthreadd(keeper: Keeper, caught: Rules | None = None) -> Kthreadd:
 
 
 def serve_helpers(
-    kthreadd: Kthreadd, live: LiveKernel, own: OwnViews, autoload: Autoload | None = None
+    kthreadd: Kthreadd,
+    live: LiveKernel,
+    own: OwnViews,
+    autoload: Autoload | None = None,
+    uname: Uname | None = None,
 ) -> None:
     """Have ``live`` start its helpers there, and answer their calls."""
     live.autoload.programs = kthreadd
-    supervisor = Supervisor(kthreadd.descriptors[0], live, own, autoload)
+    supervisor = Supervisor(kthreadd.descriptors[0], live, own, autoload, uname)
     threading.Thread(target=supervisor.run, daemon=True).start()

@@ -12,6 +12,7 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
 from loader.config import MODULE_NAME_LEN
@@ -20,6 +21,7 @@ from modfs.run import seccomp
 from modfs.run.autoload import Autoload
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
+from modfs.run.uname import Uname
 
 log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
@@ -88,11 +90,17 @@ class Supervisor:
     """Serves one listener until no program is left that could call."""
 
     def __init__(
-        self, listener: int, engine: SystemCalls, own: OwnViews, autoload: Autoload | None = None
+        self,
+        listener: int,
+        engine: SystemCalls,
+        own: OwnViews,
+        autoload: Autoload | None = None,
+        uname: Uname | None = None,
     ) -> None:
         """``own``: what the server serves itself, and so never reads. ``autoload`` looks at the
-        calls that are not about modules."""
+        calls that are not about modules, ``uname`` answers those of that name."""
         self._autoload = autoload
+        self._uname = uname
         self._listener = listener
         self._engine = engine
         self._own = own
@@ -129,6 +137,8 @@ class Supervisor:
                     self._start_thread()
             if notification.call in self._read:
                 seccomp.answer(self._listener, notification, self._answer(notification))
+            elif self._tells_name(notification):
+                seccomp.answer(self._listener, notification, 0)
             else:
                 self._look(notification)
                 seccomp.go_on(self._listener, notification)
@@ -173,6 +183,13 @@ class Supervisor:
         finally:
             waiting.over()
         return 0
+
+    def _tells_name(self, notification: Notification) -> bool:
+        """Is it uname(2), and answered here?"""
+        if self._uname is None or notification.call != "uname":
+            return False
+        still_there = partial(seccomp.is_valid, self._listener, notification)
+        return self._uname.answer(notification, still_there)
 
     def _look(self, notification: Notification) -> None:
         """At a call that the host's kernel will carry out."""

@@ -48,9 +48,10 @@ class Keeper:
         self.proc_has_modules: bool = said["proc_has_modules"]
         self.fuse, *self.namespaces = descriptors
 
-    def place(self, stats: Path, tree: Path | None) -> None:
-        """Put the views, served by now, and the tree at their places."""
-        _send(self._channel, {"stats": str(stats), "tree": None if tree is None else str(tree)})
+    def place(self, stats: Path, tree: Path | None, release: str) -> None:
+        """Put the views, served by now, and the tree of a kernel ``release`` at their places."""
+        folder = None if tree is None else str(tree)
+        _send(self._channel, {"stats": str(stats), "tree": folder, "release": release})
         self._hear()
 
     def end(self) -> None:
@@ -121,7 +122,7 @@ def _place(channel: socket.socket) -> None:
     os.close(os.open(sandbox.VIEWS / "proc/modules", os.O_RDONLY))  # see own_views.WITHOUT
     sandbox.place_views(Path(told["stats"]))
     if told["tree"] is not None:
-        sandbox.place_tree(Path(told["tree"]), os.uname().release)
+        sandbox.place_tree(Path(told["tree"]), told["release"])
 
 
 def _watch(channel: socket.socket, server: int) -> None:

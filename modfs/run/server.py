@@ -28,6 +28,7 @@ from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
 from modfs.run.own_views import OwnViews
 from modfs.run.scout import Scout
+from modfs.run.uname import Uname
 from modfs.run.views import ProcView, SysModuleView, View, Views
 
 READY, EXITED, BUSY, DONE = b"ready", b"exited", b"busy", b"done"
@@ -50,12 +51,16 @@ class Plan:
     stats: int | None = None
     autoload: bool = False
     autoload_exec: bool = False
+    release: str | None = None
+    """What uname(2) is to say; None: what it is."""
 
-    def caught(self) -> Rules | None:
-        """The calls that are caught, beside those about modules."""
-        if not self.autoload:
-            return None
-        return caught.rules(() if self.autoload_exec else caught.EXEC)
+    def caught(self, of_helpers: bool = False) -> Rules | None:
+        """The calls that are caught, beside those about modules. ``of_helpers``: those of the
+        kernel's own programs."""
+        calls = caught.AUTOLOAD if self.autoload else frozenset[str]()
+        calls -= frozenset() if self.autoload_exec and not of_helpers else caught.EXEC
+        calls |= caught.UNAME if self.release else frozenset()
+        return caught.rules(calls=calls) if calls else None
 
 
 def serve_and_exit(plan: Plan, channel: socket.socket) -> None:
@@ -81,12 +86,13 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
         sandbox.join(keeper.namespaces[:1])
     engine = _engine(plan)
     # Its own execve starts helpers: whose formats are the engine's to ask for.
-    helpers = caught.rules(caught.EXEC) if plan.autoload else None
+    helpers = plan.caught(of_helpers=True)
     kthreadd = start_kthreadd(keeper, helpers) if isinstance(engine, OwnEngine) else None
     autoload = Autoload(engine.kernel, Scout()) if plan.autoload else None
-    own = _arrange(engine, keeper)
+    uname = Uname(plan.release) if plan.release else None
+    own = _arrange(engine, keeper, plan.release)
     if kthreadd is not None and isinstance(engine, OwnEngine):
-        serve_helpers(kthreadd, engine.kernel, own, autoload)
+        serve_helpers(kthreadd, engine.kernel, own, autoload, uname)
     _leave_terminal()
     socket.send_fds(channel, [READY], keeper.namespaces)
     for namespace in keeper.namespaces:
@@ -95,9 +101,8 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
     if descriptors:  # else the command's process failed, and has said why
         channel.send(READY)
-        _answer_calls(
-            descriptors[0], Supervisor(descriptors[0], engine.kernel, own, autoload), channel
-        )
+        supervisor = Supervisor(descriptors[0], engine.kernel, own, autoload, uname)
+        _answer_calls(descriptors[0], supervisor, channel)
         if kthreadd is not None:
             _await_helpers(kthreadd, channel)
         engine.shutdown()
@@ -133,11 +138,11 @@ def _engine(plan: Plan) -> Engine:
     return OwnEngine(plan.make(), plan.tree)
 
 
-def _arrange(engine: Engine, keeper: Keeper) -> OwnViews:
+def _arrange(engine: Engine, keeper: Keeper, release: str | None) -> OwnViews:
     """The engine's files at the kernel's places. UserError."""
     own = OwnViews(keeper.device)
     _serve_views(engine, keeper, own)
-    keeper.place(engine.folder, engine.tree)
+    keeper.place(engine.folder, engine.tree, release or os.uname().release)
     if seen := own.seen_by():
         raise UserError(f"its own files can be seen by thread {seen[0]} of the server")
     return own
