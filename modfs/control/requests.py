@@ -87,7 +87,7 @@ class _Tools:
         """What ENOENT is about where the steps on the way have not said it."""
         if isinstance(request, DeleteModule | ModprobeRemove):
             loaded = [module.name for module in self.live.snapshot().modules]
-            return f"{request.name} is not loaded{did_you_mean(request.name or '', loaded)}"
+            return f"{shown(request.name)} is not loaded{did_you_mean(request.name or '', loaded)}"
         if isinstance(request, FinitModule | InitModule):
             return ""
         return "a symbol that it uses is exported by nobody, see kmsg"
@@ -113,7 +113,7 @@ class _Tools:
         try:
             fd = self.client.open_path(request.file)
         except OSError:
-            self.why = f"there is no file {request.file}"
+            self.why = f"there is no file {shown(request.file)}"
             raise
         self._insert(fd, request.params, request.flags)
 
@@ -164,7 +164,7 @@ class _Tools:
         try:
             return self.client.open_ours(str(probe.path))
         except OSError:
-            needed = "" if module_name(probe.path) == target else f", which {target} needs"
+            needed = "" if module_name(probe.path) == target else f", which {target} needs,"
             if probe.required:
                 self.why = f"the file of {module_name(probe.path)}{needed} is not there"
             raise

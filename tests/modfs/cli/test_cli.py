@@ -183,7 +183,8 @@ def test_what_the_system_refuses_is_one_line(
 ) -> None:
     (tmp_path / "file").touch()
     assert cli.carry_out(["mkmod", f"{tmp_path}/file/x.ko"]) == 1
-    assert capsys.readouterr().err == f"modfs mkmod: {tmp_path}/file/x.ko: Not a directory\n"
+    told = f"modfs mkmod: {tmp_path}/file/x.ko: a part of this path is no folder\n"
+    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize(
