@@ -161,6 +161,24 @@ def test_texts_take_no_writes() -> None:
         assert door.write(handle, b"0") == errno.EINVAL
 
 
+def test_statistics_are_made_again_only_if_something_was_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    door = Door()
+    made: list[bool] = []
+    real = door.live.statistics
+    monkeypatch.setattr(
+        door.live, "statistics", lambda unloaded=False: (made.append(unloaded), real(unloaded))[1]
+    )
+    before = [door.read("stats") for _ in range(5)]
+    assert len(set(before)) == 1 and len(made) == 1
+    (tmp_path / "a.ko").write_bytes(b"no module")
+    assert door.ask(f"insmod {tmp_path}/a.ko") == errno.ENOEXEC
+    assert "Mods failed on becoming\t1" in door.read("stats")
+    assert door.ask(f"finit_module {tmp_path}") == errno.EINVAL
+    assert "Mods failed on kread\t1" in door.read("stats") != before[0]
+
+
 # -- control --------------------------------------------------------------------------------------
 
 
