@@ -280,7 +280,7 @@ def test_what_is_unmounted_outside_is_gone_inside(
 ) -> None:
     """Where mounts are shared, as systemd makes them: else its server would not end."""
     script = """
-        mkdir m && modfs mount m && server=$(cat m/.control/server)
+        mkdir m && modfs mount --kernel 6.12 m && server=$(cat m/.control/server)
         mkfifo go && modfs run -- sh -c 'cat m/stats > /dev/null && echo up && read line < go' |
             { read line; fusermount -u m; timeout 20 tail -f /dev/null --pid=$server; echo $line $?
               echo > go; }
