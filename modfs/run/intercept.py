@@ -19,6 +19,7 @@ from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.autoload import Autoload
+from modfs.run.caught import UNAME
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
 from modfs.run.uname import Uname
@@ -193,7 +194,7 @@ class Supervisor:
 
     def _look(self, notification: Notification) -> None:
         """At a call that the host's kernel will carry out."""
-        if self._autoload is None:
+        if self._autoload is None or notification.call in UNAME:
             return
         waiting = _Waiting(self._deaths, notification.tid)
         try:
