@@ -171,7 +171,7 @@ def test_log(mounted: Callable[..., Path], make: Callable[..., Path], workshop: 
         (["-o", "nonsense_option", "empty"], "nonsense_option"),
         (["-o", "control_mode=9", "empty"], "not a mode"),
         (["--log", "/nowhere/log", "empty"], "/nowhere/log: there is no such file or folder"),
-        (["--nothing", "empty"], "No such option"),
+        (["--nothing", "empty"], "there is no option"),
         ([], "Missing argument"),
     ],
 )
