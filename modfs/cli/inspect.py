@@ -23,7 +23,7 @@ from loader.image.layout import Layout
 from loader.image.module_image import ModuleImage, read_image
 from loader.packings import NOT_PACKED, by_suffix, compress, named
 from loader.release import DEFAULT, has_statistics, parse_release
-from loader.words import MODULE_FILE
+from loader.words import MODULE_FILE, readable_size
 from modfs.cli.options import (
     compress_option,
     config_option,
@@ -33,7 +33,7 @@ from modfs.cli.options import (
 )
 from modfs.cli.progress import Progress
 from modfs.cli.statuses import DONE, FAILED, complain
-from modfs.cli.table import aligned, size_in_units
+from modfs.cli.table import aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ def _print_table(rows: list[Row], shown: list[Row], key: str) -> None:
     columns.sort(key=lambda column: (column[0] != key, _rank(column[0])))
     width = shutil.get_terminal_size().columns
     fitting = max(range(1, len(columns) + 1), key=lambda n: _fits(rows, shown, columns[:n], width))
-    print(*_table(rows, shown, columns[:fitting], size_in_units), sep="\n")
+    print(*_table(rows, shown, columns[:fitting], readable_size), sep="\n")
     if fitting < len(columns):
         print(f"{len(columns) - fitting} more columns in a wider terminal, or with --json")
 
@@ -259,7 +259,7 @@ def _rank(key: str) -> int:
 
 def _fits(rows: list[Row], shown: list[Row], columns: Sequence[Column], width: int) -> int:
     """The number of columns if they fit, else 0."""
-    lines = _table(rows, shown, columns, size_in_units)
+    lines = _table(rows, shown, columns, readable_size)
     return len(columns) if max(map(len, lines)) <= width else 0
 
 

@@ -18,7 +18,7 @@ from loader.errors import UserError
 from loader.simulate.from_tree import TreeModules, from_tree
 from loader.simulate.machine import PROCESSORS_MOST, Machine, check_names
 from loader.simulate.machine_file import read_machine
-from loader.words import parse_size, shown
+from loader.words import parse_size, readable_size, shown
 from modfs.cli.options import (
     FILE,
     compression_option,
@@ -28,7 +28,7 @@ from modfs.cli.options import (
 )
 from modfs.cli.progress import Progress
 from modfs.cli.statuses import MISUSED, ending_with
-from modfs.cli.table import aligned, size_in_units
+from modfs.cli.table import aligned
 from modfs.plot import FORMATS, plot_wasted
 from modfs.texts import stats
 
@@ -233,8 +233,8 @@ _COLUMNS: tuple[tuple[str, Callable[[Run, Outcome], str]], ...] = (
     ("KERNEL", lambda run, outcome: run.kernel),
     ("CPUS", lambda run, outcome: str(run.machine.processors)),
     ("FAILED", lambda run, outcome: str(outcome.failed)),
-    ("WASTED", lambda run, outcome: size_in_units(outcome.snapshot.wasted_bytes)),
-    ("PEAK", lambda run, outcome: size_in_units(outcome.peak)),
+    ("WASTED", lambda run, outcome: readable_size(outcome.snapshot.wasted_bytes)),
+    ("PEAK", lambda run, outcome: readable_size(outcome.peak)),
     ("ENOMEM", lambda run, outcome: str(outcome.out_of_memory)),
     ("BOOT", lambda run, outcome: f"{outcome.boot:.2f} s"),
     ("WAITING", lambda run, outcome: f"{outcome.waiting:.1f} s"),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from loader.calls import Caller, DeleteModule, FinitModule, InitModule, RequestModule
+from loader.calls import Caller, DeleteModule, FinitModule, InitModule, Origin, RequestModule
 from loader.engine.kmod import as_errno, as_text
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError, UserError
@@ -18,6 +18,7 @@ from loader.tree.tree import Tree
 from loader.words import canonical, did_you_mean, module_name, shown
 from modfs.control.client import Client
 from modfs.control.grammar import (
+    HELP,
     GetFsType,
     Insmod,
     Modprobe,
@@ -35,6 +36,10 @@ class Requests:
         self.live = live
         self.results = Results()
         self._interrupted = interrupted
+
+    def text(self) -> str:
+        """What there is to read: how to write requests, and how the latest ended."""
+        return HELP + self.results.text()
 
     def run(self, line: str, client: Client, command: str) -> int:
         """Run one line; the errno of what failed first, 0 if nothing did."""
@@ -63,11 +68,14 @@ class _Tools:
     def __init__(self, live: LiveKernel, client: Client, interrupted: Callable[[], bool]) -> None:
         self.live = live
         self.client = client
-        self.caller = Caller(interrupted, open=client.open)
+        self.caller = Caller(interrupted, open=client.open, origin=self._origin)
         self.told = ""
         """What there is to tell instead of the errno."""
         self.why = ""
         """What the first ENOENT is about, of which there are several kinds."""
+
+    def _origin(self, alias: str | None = None, file: str | None = None) -> Origin:
+        return Origin(self.client.task(), alias, file=file)
 
     def carry_out(self, request: Request) -> int:
         """0, or the errno with which it ended."""
@@ -115,18 +123,21 @@ class _Tools:
         except OSError:
             self.why = f"there is no file {shown(request.file)}"
             raise
-        self._insert(fd, request.params, request.flags)
+        self._insert(fd, request.params, request.flags, self._origin(file=request.file))
 
-    def _insert(self, fd: int, params: str, flags: int) -> None:
+    def _insert(self, fd: int, params: str, flags: int, origin: Origin) -> None:
         """What kmod does with a file. It is closed in the end."""
         try:
-            self._call(insertion(fd, params, flags, self.live.config.compression))
+            self._call(insertion(fd, params, flags, self.live.config.compression), origin)
         finally:
             os.close(fd)
 
-    def _call(self, call: FinitModule | InitModule | DeleteModule) -> None:
+    def _call(
+        self, call: FinitModule | InitModule | DeleteModule, origin: Origin | None = None
+    ) -> None:
         """A call on descriptors of this process."""
-        self.live.call(call, Caller(self.caller.signal_pending))
+        told = self._origin if origin is None else lambda: origin
+        self.live.call(call, Caller(self.caller.signal_pending, origin=told))
 
     # -- modprobe ---------------------------------------------------------------------------------
 
@@ -154,7 +165,10 @@ class _Tools:
         is_target = name == target
         params, flags = (request.params, request.flags) if is_target else ("", 0)
         try:
-            self._insert(self._open_probed(probe, target), params, flags)
+            path = str(probe.path)
+            alias = request.name if canonical(request.name) != target else None
+            fd = self._open_probed(probe, target)
+            self._insert(fd, params, flags, self._origin(alias, path))
         except OSError as error:
             was_there = error.errno == errno.EEXIST and not (is_target and request.first_time)
             if not was_there and probe.required:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,9 @@ class FileSystem(Protocol):
 
     def getattr(self, path: bytes) -> Attributes: ...
 
+    def text(self, path: bytes) -> bytes | None:
+        """What is in a file now. None: see modfs.fuse.measured; its size is that of getattr."""
+
     def readlink(self, path: bytes) -> bytes: ...
 
     def opendir(self, path: bytes) -> int: ...
@@ -37,6 +40,8 @@ class FileSystem(Protocol):
     def open(self, path: bytes, flags: int) -> int: ...
 
     def read(self, handle: int, size: int, offset: int) -> bytes: ...
+
+    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool: ...
 
     def write(self, handle: int, data: bytes) -> int: ...
 

@@ -12,7 +12,7 @@ from functools import partial
 
 from modfs.fuse.files import DIRECTORY, Attributes
 from modfs.host.kernel import HostKernel
-from modfs.mount.control_file import TextFile
+from modfs.mount.control_file import TextFile, encoded
 from modfs.texts import FILES
 
 # As in modfs.mount.directory
@@ -59,6 +59,11 @@ class HostDirectory:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return found
 
+    def text(self, path: bytes) -> bytes | None:
+        """What is in a file now."""
+        found = self._texts.get(path[1:])
+        return None if found is None or path.startswith(b"/.control/") else encoded(found[1]())
+
     def readlink(self, path: bytes) -> bytes:
         """OSError: EINVAL: there is no link."""
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -90,6 +95,10 @@ class HostDirectory:
     def read(self, handle: int, size: int, offset: int) -> bytes:
         """Part of an open file."""
         return self._handles[handle].read(size, offset)
+
+    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool:
+        """Texts can always be read."""
+        return True
 
     def write(self, handle: int, data: bytes) -> int:
         """OSError: EBADF: none is open for that."""

@@ -45,5 +45,5 @@ def serve_helpers(
 ) -> None:
     """Have ``live`` start its helpers there, and answer their calls."""
     live.autoload.programs = kthreadd
-    supervisor = Supervisor(kthreadd.descriptors[0], live, own, autoload, uname)
+    supervisor = Supervisor(kthreadd.descriptors[0], live, own, autoload, kthreadd.asked_by, uname)
     threading.Thread(target=supervisor.run, daemon=True).start()

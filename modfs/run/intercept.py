@@ -14,15 +14,27 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
+from loader.calls import (
+    Call,
+    Caller,
+    DeleteModule,
+    File,
+    FinitModule,
+    InitModule,
+    Origin,
+    SystemCalls,
+    Task,
+)
 from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.autoload import Autoload
 from modfs.run.caught import UNAME
+from modfs.run.origins import origin_of
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
 from modfs.run.uname import Uname
+from modfs.who import describe
 
 log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
@@ -96,11 +108,14 @@ class Supervisor:
         engine: SystemCalls,
         own: OwnViews,
         autoload: Autoload | None = None,
+        asked_by: Callable[[int], str | None] | None = None,
         uname: Uname | None = None,
     ) -> None:
         """``own``: what the server serves itself, and so never reads. ``autoload`` looks at the
-        calls that are not about modules, ``uname`` answers those of that name."""
+        calls that are not about modules, ``uname`` answers those of that name. ``asked_by``: see
+        Kthreadd.asked_by."""
         self._autoload = autoload
+        self._asked_by = asked_by
         self._uname = uname
         self._listener = listener
         self._engine = engine
@@ -171,7 +186,12 @@ class Supervisor:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
-        caller = Caller(waiting.pending, capable, self._open_callers(notification))
+        caller = Caller(
+            waiting.pending,
+            capable,
+            self._open_callers(notification),
+            origin=lambda: Origin(describe(Task("", notification.tid))),
+        )
         try:
             call = self._read[notification.call](notification)
             if seccomp.is_valid(self._listener, notification):
@@ -198,7 +218,8 @@ class Supervisor:
             return
         waiting = _Waiting(self._deaths, notification.tid)
         try:
-            self._autoload.look(notification, Caller(waiting.pending))
+            origin = partial(origin_of, notification.tid, self._asked_by)
+            self._autoload.look(notification, Caller(waiting.pending, origin=origin))
         except OSError:  # the engine ends, or the caller
             return
         except Exception:

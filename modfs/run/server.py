@@ -88,7 +88,7 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     # Its own execve starts helpers: whose formats are the engine's to ask for.
     helpers = plan.caught(of_helpers=True)
     kthreadd = start_kthreadd(keeper, helpers) if isinstance(engine, OwnEngine) else None
-    autoload = Autoload(engine.kernel, Scout()) if plan.autoload else None
+    autoload = Autoload(engine.kernel, Scout(), engine.note) if plan.autoload else None
     uname = Uname(plan.release) if plan.release else None
     own = _arrange(engine, keeper, plan.release)
     if kthreadd is not None and isinstance(engine, OwnEngine):
@@ -102,7 +102,7 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
     if descriptors:  # else the command's process failed, and has said why
         channel.send(READY)
-        supervisor = Supervisor(descriptors[0], engine.kernel, own, autoload, uname)
+        supervisor = Supervisor(descriptors[0], engine.kernel, own, autoload, uname=uname)
         _answer_calls(descriptors[0], supervisor, channel)
         if kthreadd is not None:
             _await_helpers(kthreadd, channel)
