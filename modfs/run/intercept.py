@@ -29,6 +29,7 @@ from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.autoload import Autoload
+from modfs.run.caught import UNAME
 from modfs.run.origins import origin_of
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
@@ -213,7 +214,7 @@ class Supervisor:
 
     def _look(self, notification: Notification) -> None:
         """At a call that the host's kernel will carry out."""
-        if self._autoload is None:
+        if self._autoload is None or notification.call in UNAME:
             return
         waiting = _Waiting(self._deaths, notification.tid)
         try:
