@@ -49,6 +49,9 @@ Examples:
 @buffer_option()
 @click.option("--hook", is_flag=True, help="Print the script that begins it in an initramfs.")
 @click.option(
+    "--boot-line", is_flag=True, help="Print what begins it on the kernel's command line."
+)
+@click.option(
     "--kernel",
     metavar="RELEASE",
     help="The release of the kernel that was traced, where the text does not say it.",
@@ -60,6 +63,7 @@ def command(
     seconds: float | None,
     buffer: str | None,
     hook: bool,
+    boot_line: bool,
     kernel: str | None,
 ) -> int:
     """Record module loads as JSON lines, for modfs replay and modfs verify.
@@ -69,10 +73,10 @@ def command(
     made, but not all is known: standard error has a table of what was not seen and which numbers
     that makes uncertain; or if COMMAND failed.
     """
-    if hook:
-        from modfs.tracing.hook import hook as script
+    if hook or boot_line:
+        from modfs.tracing import hook as early
 
-        sys.stdout.write(script())
+        sys.stdout.write(early.hook() if hook else early.command_line())
         return DONE
     if trace is None:
         if kernel is not None:

@@ -1,4 +1,7 @@
-"""A shell script that begins to watch in the initramfs, before udev, where there is no Python.
+"""What begins to watch before there is any Python: in the initramfs, or on the kernel's own command
+line.
+
+The script for the initramfs is for /bin/sh, to be run before udev.
 
 It leaves the events in an instance that modfs picks up later (tracefs.BOOT). For initramfs-tools
 as for dracut: the first asks with the word "prereqs" what has to run before, the other sources it.
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import shlex
 
-from modfs.tracing.probes import BOUND, PROBES, TRACEPOINTS, Probe
+from modfs.tracing.probes import BOUND, PROBES, SPARE, TRACEPOINTS, Form, Probe
 from modfs.tracing.tracefs import BOOT
 
 _BUFFER = 4096  # KiB a processor
@@ -49,6 +52,29 @@ def hook() -> str:
         buffer=_BUFFER,
         events=" ".join((BOOT, *TRACEPOINTS)),
     )
+
+
+def command_line() -> str:
+    """Words for the kernel's command line: all is in the first instance then, whose text is
+    /sys/kernel/tracing/trace. System calls cannot be watched so early.
+
+    Where it takes no arguments by name (before 6.4), or cannot probe a function, the kernel leaves
+    that probe out.
+    """
+    probes = ";".join(
+        _early(probe.forms[0], probe.name) for probe in PROBES if probe.name not in SPARE
+    )
+    events = ",".join(
+        event.replace("/", ":") for event in TRACEPOINTS if not event.startswith("syscalls/")
+    )
+    return f"trace_buf_size={_BUFFER}k trace_event={events} kprobe_event={probes}\n"
+
+
+def _early(form: Form, name: str) -> str:
+    """As a kprobe, which is all that can be defined there; its words parted by commas."""
+    function = form.function.removesuffix("%return")
+    kind = "p" if function == form.function else "r"
+    return form._replace(kind=kind, function=function).definition("modfs", name).replace(" ", ",")
 
 
 def _forms(probe: Probe) -> str:
