@@ -13,18 +13,21 @@ from typing import Any
 
 import simpy
 
-from loader.calls import Call, FinitModule, InitModule
+from loader.calls import NOBODY, Call, FinitModule, InitModule, Origin
 from loader.config import Config
 from loader.engine import sequence
+from loader.engine.course import Course
 from loader.engine.kmod_clock import KmodClock
 from loader.engine.state import Kernel
-from loader.engine.tree_modprobe import modprobe_of
+from loader.engine.tree_modprobe import helper_origin, modprobe_of
 from loader.engine.umh import Usermodehelper, exited
 from loader.errors import LoadError
 from loader.image.module_image import ModuleImage
 from loader.tree.modprobe import Modules
 
 Events = Generator[simpy.Event, Any, Any]
+FIRST_TASK = 100
+"""The number of the first task in virtual time."""
 
 
 class Later(simpy.Event):
@@ -57,6 +60,10 @@ class VirtualKernel:
         self.autoload = KmodClock(self.env, self.kernel, self.execve)
         self._waiting: dict[Hashable, list[Later]] = {}
         self._freed = 0  # bytes given back since the last step
+        self.new_task = itertools.count(FIRST_TASK).__next__
+
+    def _now(self) -> float:
+        return self.env.now
 
     def opened(self, call: FinitModule) -> sequence.OpenedFile | None:
         """The file that a call names. LoadError: it cannot be opened."""
@@ -66,12 +73,22 @@ class VirtualKernel:
         """What a call has in memory, and its length in bytes."""
         raise NotImplementedError
 
-    def call(self, call: Call) -> Generator[simpy.Event, Any, int]:
+    def call(self, call: Call, origin: Origin = NOBODY) -> Generator[simpy.Event, Any, int]:
         """Answer one call; 0 or the errno it ends with."""
+        course = Course(self.kernel, call, origin, self._now)
+        number = yield from self._drive(call, course)
+        listener = self.kernel.listener
+        if listener is not None:
+            course.close()
+            listener(course)
+        return number
+
+    def _drive(self, call: Call, course: Course) -> Generator[simpy.Event, Any, int]:
         if self.kernel.modules_disabled:
+            course.errno = errno.EPERM
             return errno.EPERM
         handlers = self.handlers
-        steps = sequence.system_call(self.kernel, call, self)
+        steps = sequence.system_call(self.kernel, call, self, course)
         answer = None
         try:
             while True:
@@ -89,19 +106,21 @@ class VirtualKernel:
         except LoadError as error:
             if self._freed:
                 yield from self._give_back()
+            course.failed(error)
             return error.errno or errno.EIO
 
     def execve(self, helper: Usermodehelper) -> Events:
         """Start a program that the kernel needs: modprobe, on the modules of the simulation, which
         takes no time beyond that of its calls. OSError: ENOENT, it is another."""
         run = modprobe_of(self.kernel, self.modules, helper)
+        origin = helper_origin(helper, self.new_task())
 
         def running() -> Events:
             try:
                 step = next(run)
                 while True:
                     call = FinitModule(step.path, step.params)
-                    step = run.send((yield from self.call(call)))
+                    step = run.send((yield from self.call(call, origin)))
             except StopIteration as end:
                 return exited(end.value)
 

@@ -46,6 +46,16 @@ _LONG = (1 << 64) - 1
 _INT = (1 << 32) - 1
 
 
+def becoming_bytes(length: int, clen: int) -> int:
+    """What a load had taken that fails before it has memory of its own; see Counters."""
+    return length + clen
+
+
+def load_bytes(length: int, clen: int) -> int:
+    """What a load had taken that fails after it had memory of its own; see Counters."""
+    return 2 * length + clen
+
+
 @dataclass(slots=True)
 class Counters:
     """The counters themselves, as unbounded integers; guarded by the kernel's lock."""
@@ -78,12 +88,12 @@ class Counters:
         ``length``: bytes without signature; ``clen``: of the compressed file, 0 if it was none.
         """
         self.failed_becoming += 1
-        self.invalid_becoming_bytes += length + clen
+        self.invalid_becoming_bytes += becoming_bytes(length, clen)
 
     def load_failed(self, length: int, clen: int) -> None:
         """A load failed after it had memory of its own (mod_stat_bump_invalid)."""
         self.failed_load_modules += 1
-        self.invalid_mod_bytes += 2 * length + clen
+        self.invalid_mod_bytes += load_bytes(length, clen)
 
     def went_live(self, total: int, text: int) -> None:
         """A module's init succeeded: bytes of all its memory, and of the code in it."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from loader.engine import outcomes
 from loader.engine.stats import (
     BECOMING,
     LOAD,
@@ -16,10 +17,10 @@ from loader.engine.stats import (
     try_add_failed_module,
 )
 from loader.engine.taints import UnloadedTaints
-from loader.observe import call as outcomes
 from loader.observe.call import ObservedCall
 from loader.observe.events import EXECMEM_MODULE_TEXT
 from loader.observe.gaps import Gaps
+from loader.observe.wasted import wasted
 from loader.release import Release
 
 
@@ -75,7 +76,7 @@ class Account:
             case outcomes.INIT_FAILED:
                 self._init_failed(call)
             case outcomes.KREAD:
-                self.counters.kread_failed(self._lost_in_kread(call))
+                self.counters.kread_failed(wasted(call, self._release).kread)
             case outcomes.DECOMPRESS:
                 self.counters.decompress_failed(clen)
             case outcomes.BECOMING:
@@ -85,7 +86,8 @@ class Account:
                 self.counters.load_failed(length, clen)
                 self._duplicate(call, LOAD)
             case outcomes.REMOVED:
-                self._gone(call.module, self._taints.pop(call.module or "", frozenset()))
+                known = self._taints.pop(call.module or "", frozenset())
+                self._gone(call.module, frozenset(call.taints) or known)
 
     def already_loaded(self, module: str, taints: Iterable[str]) -> None:
         """A module that was there before; counted nowhere, but it may go."""
@@ -112,14 +114,6 @@ class Account:
         self.counters.went_live(call.memory_size, text)
         if call.module is not None:
             self._taints[call.module] = frozenset(call.taints)
-
-    def _lost_in_kread(self, call: ObservedCall) -> int:
-        """init_module loses the bytes that it was given; finit_module before 6.5 its errno."""
-        if call.call == "init_module":
-            return call.argument or 0
-        if self._release.kread_errno_not_counted:
-            return 0
-        return -(call.result or (-call.read if call.read is not None else 0))
 
     def _duplicate(self, call: ObservedCall, reason: int) -> None:
         if not call.duplicate or call.module is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from loader.observe.call import Item, ModuleRequest, Task
+from loader.calls import Task
+from loader.observe.call import Item, ModuleRequest
 from loader.observe.events import READING_MODULE, RETURN, SYSTEM_CALLS, Event, Lost, Moment
 from loader.observe.judge import CUT, DIED, EXIT, Judge
 from loader.observe.underway import Underway

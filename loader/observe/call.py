@@ -6,35 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from loader.calls import Task
+from loader.engine.outcomes import BECOMING as BECOMING
+from loader.engine.outcomes import DECOMPRESS as DECOMPRESS
+from loader.engine.outcomes import INIT_FAILED as INIT_FAILED
+from loader.engine.outcomes import KEPT as KEPT
+from loader.engine.outcomes import KREAD as KREAD
+from loader.engine.outcomes import LIVE as LIVE
+from loader.engine.outcomes import LOAD as LOAD
+from loader.engine.outcomes import OUTCOMES as OUTCOMES
+from loader.engine.outcomes import REFUSED as REFUSED
+from loader.engine.outcomes import REMOVED as REMOVED
+from loader.engine.outcomes import SHARED as SHARED
+from loader.engine.outcomes import UNKNOWN as UNKNOWN
 from loader.observe.events import Lost, Moment
-
-# How a call ended, as far as the statistics go.
-LIVE = "live"
-INIT_FAILED = "init"  # its init routine failed: the kernel counts that nowhere
-KREAD, DECOMPRESS, BECOMING, LOAD = "kread", "decompress", "becoming", "load"
-SHARED = "shared"  # it waited for another's load of the same inode and got that one's result
-REFUSED = "refused"  # before anything was read
-REMOVED, KEPT = "removed", "kept"
-UNKNOWN = "unknown"
-OUTCOMES = (
-    LIVE, INIT_FAILED, KREAD, DECOMPRESS, BECOMING, LOAD, SHARED, REFUSED, REMOVED, KEPT, UNKNOWN,
-)  # fmt: skip
 
 PHASES = ("read", "unpacked", "checked", "laid_out", "allocated", "init", "initialized")
 """Steps of a load that have a time: file read, unpacked, load_module entered, early checks over,
 memory got, init begins, init ended."""
-
-
-class Task(NamedTuple):
-    """Who made a call. ``command``, ``exe``, ``unit``: where /proc could be asked in time."""
-
-    name: str
-    tid: int
-    parent: int | None = None
-    command: str | None = None
-    exe: str | None = None
-    uid: int | None = None
-    unit: str | None = None
 
 
 class ObservedFile(NamedTuple):
@@ -58,7 +47,10 @@ class ObservedCall:
     ``begin``, ``end`` and ``phases``: seconds by the recording's clock. ``result``: 0 or an errno;
     None: not seen. Bytes: ``read`` what the file's reading gave, ``length`` without signature,
     ``clen`` of the compressed file, ``argument`` the length given to init_module; ``memory``: the
-    types and sizes of what it got. ``gaps``: what is not known of it (gaps.GAPS).
+    types and sizes of what it got; ``peak`` the most that it held at one moment, the file's
+    contents included. ``alias``: what was asked for, where that is not the module's name; for which
+    ``device``. ``waited``: seconds, for the load of the task ``waited_for``. ``reason``: why it
+    failed, in words. ``gaps``: what is not known of it (gaps.GAPS).
     """
 
     n: int
@@ -83,6 +75,12 @@ class ObservedCall:
     duplicate_n: int | None = None
     asked_by: str | None = None
     gaps: tuple[str, ...] = ()
+    alias: str | None = None
+    device: str | None = None
+    waited: float = 0.0
+    waited_for: int | None = None
+    peak: int | None = None
+    reason: str | None = None
 
     @property
     def memory_size(self) -> int:
@@ -91,7 +89,11 @@ class ObservedCall:
 
 
 class ModuleRequest(NamedTuple):
-    """The kernel asked for a module itself (__request_module). ``result``: None if not seen."""
+    """The kernel asked for a module itself (__request_module). ``result``: None if not seen.
+
+    ``at``, ``end``: seconds by the recording's clock; ``slot_wait``: of these, how many it waited
+    for one of the 50 places.
+    """
 
     n: int
     at: float
@@ -100,6 +102,8 @@ class ModuleRequest(NamedTuple):
     wait: bool | None = None
     function: str | None = None
     result: int | None = None
+    end: float | None = None
+    slot_wait: float | None = None
 
 
 Item = ObservedCall | ModuleRequest | Moment | Lost

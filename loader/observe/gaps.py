@@ -88,6 +88,10 @@ class Gaps:
         """The kinds that were met."""
         return set(self._counts)
 
+    def counts(self) -> dict[str, int]:
+        """How often each kind was met."""
+        return dict(self._counts)
+
     def rows(self) -> list[tuple[int, str, str]]:
         """(how often, what, fields that may be wrong or a dash), in the order of GAPS."""
         return [

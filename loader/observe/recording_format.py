@@ -57,11 +57,15 @@ class HeaderTable(Table, omit_defaults=True):
     since: Annotated[str | None, about("The release that it has at least, by its functions.")] = (
         None
     )
-    source: Annotated[Literal["trace", "live"], about("A text, or the kernel itself.")] = "trace"
+    source: Annotated[
+        Literal["trace", "live", "engine", "simulation"],
+        about("A text, the kernel itself, an engine of modfs, or one in virtual time."),
+    ] = "trace"
     machine: Annotated[str | None, about("As uname -m has it.")] = None
     clock: Annotated[str | None, about("The trace's clock.")] = None
     began: Annotated[float | None, about("Seconds since 1970.")] = None
     definitions: Annotated[tuple[str, ...], about("The probes that were there.")] = ()
+    without: Annotated[tuple[str, ...], about("Features of the release that it has not.")] = ()
 
 
 class TaskTable(Table, omit_defaults=True):
@@ -116,6 +120,12 @@ class CallTable(Table, omit_defaults=True):
     duplicate_n: Annotated[int | None, about("The event at which that was noticed.")] = None
     asked_by: Annotated[str | None, about("The kernel's request that modprobe runs for.")] = None
     gaps: Annotated[tuple[GapName, ...], about("What is not known of it.")] = ()
+    alias: Annotated[str | None, about("What was asked for, if not the module's name.")] = None
+    device: Annotated[str | None, about("The device for which it was asked.")] = None
+    waited: Annotated[float, about("Seconds that it waited for another load.")] = 0.0
+    waited_for: Annotated[int | None, about("The task that made the other load.")] = None
+    peak: Annotated[int | None, about("Bytes that it held at most at one moment.")] = None
+    reason: Annotated[str | None, about("Why it failed.")] = None
 
 
 class MomentTable(Table, omit_defaults=True):
@@ -136,6 +146,8 @@ class RequestTable(Table, omit_defaults=True):
     wait: Annotated[bool | None, about("It waits for the answer.")] = None
     function: Annotated[str | None, about("The function that asked.")] = None
     result: Annotated[int | None, about("0, modprobe's status, or a negative errno.")] = None
+    end: Annotated[float | None, about("Seconds by the clock.")] = None
+    slot_wait: Annotated[float | None, about("Seconds that it waited for a place.")] = None
 
 
 class LostTable(Table):

@@ -44,6 +44,7 @@ def header_line(header: Header) -> bytes:
             clock=header.clock,
             began=header.began,
             definitions=header.definitions,
+            without=header.without,
         )
     )
 
@@ -103,4 +104,6 @@ def _request_table(request: ModuleRequest) -> RequestTable:
         wait=request.wait,
         function=request.function,
         result=request.result,
+        end=request.end,
+        slot_wait=request.slot_wait,
     )

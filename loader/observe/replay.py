@@ -6,7 +6,7 @@ from loader.errors import UserError
 from loader.observe.account import Account
 from loader.observe.call import Item, ObservedCall
 from loader.observe.events import Lost, Moment
-from loader.observe.recording import Recording
+from loader.observe.recording import Header, Recording
 from loader.release import DEFAULT, OLDEST, Release, release
 from loader.words import did_you_mean, shown
 
@@ -30,9 +30,15 @@ def _version(name: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdigit() else 0 for part in name.split(".")[:2])
 
 
+def rules_of(header: Header) -> Release:
+    """By whose rules the kernel counts that was recorded. UserError: nobody knows its release."""
+    known = rules(header.release or header.since)
+    return release(known.name, header.without) if header.without else known
+
+
 def account(recording: Recording, until: str | None = None) -> Account:
     """What was counted up to the moment ``until``; None: all. UserError: no such moment."""
-    made = Account(rules(recording.header.release or recording.header.since))
+    made = Account(rules_of(recording.header))
     for before in recording.before:
         made.already_loaded(before.name, before.taints)
     last = None if until is None else _moment(recording, until).n

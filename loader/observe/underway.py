@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from loader.observe.call import Task
+from loader.calls import Task
 from loader.observe.events import (
     ALLOCATORS,
     EXECMEM_MODULE_DATA,

@@ -26,6 +26,7 @@ Examples:
   modfs record -o boot.jsonl -- udevadm trigger -c add --settle
   modfs record --seconds 60 -o minute.jsonl
   modfs record --from trace.txt -o boot.jsonl; modfs replay boot.jsonl
+  modfs record --conformance -o this-kernel; modfs verify this-kernel
 """
 
 
@@ -47,6 +48,11 @@ Examples:
 )
 @click.option("--seconds", type=click.FloatRange(0, 1e9), help="End after that time.")
 @buffer_option()
+@click.option(
+    "--conformance",
+    is_flag=True,
+    help="Ask this machine's own kernel the harmless scenarios and compare; -o is a new folder.",
+)
 @click.option("--hook", is_flag=True, help="Print the script that begins it in an initramfs.")
 @click.option(
     "--boot-line", is_flag=True, help="Print what begins it on the kernel's command line."
@@ -62,6 +68,7 @@ def command(
     output: Path | None,
     seconds: float | None,
     buffer: str | None,
+    conformance: bool,
     hook: bool,
     boot_line: bool,
     kernel: str | None,
@@ -72,12 +79,23 @@ def command(
     some seconds, or while COMMAND runs. That needs root. The exit status is 1 if the recording is
     made, but not all is known: standard error has a table of what was not seen and which numbers
     that makes uncertain; or if COMMAND failed.
+
+    With --conformance this kernel is asked to load and remove tiny modules of modfs' own, good and
+    bad ones, and each answer is compared with the engine's, as modfs verify does: the status is 1
+    if any differs. It needs root and a kernel that loads unsigned modules; the modules are removed,
+    the taint E stays until the next boot.
     """
     if hook or boot_line:
         from modfs.tracing import hook as early
 
         sys.stdout.write(early.hook() if hook else early.command_line())
         return DONE
+    if conformance:
+        if trace or words or seconds is not None or kernel:
+            raise UserError("--conformance goes with -o alone", status=MISUSED)
+        from modfs.cli.conformance import conformance as ask
+
+        return ask(output)
     if trace is None:
         if kernel is not None:
             raise UserError("--kernel is for --from; this machine's is known", status=MISUSED)

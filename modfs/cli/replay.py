@@ -15,7 +15,7 @@ from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from loader.observe.call import ModuleRequest, ObservedCall
 from loader.observe.recording import Recording, is_recording
-from loader.observe.replay import account, rules
+from loader.observe.replay import account, rules_of
 from loader.release import choose_release
 from loader.simulate.real_time import replay_in_real_time
 from loader.simulate.scenario import Scenario, TimedCall
@@ -107,7 +107,7 @@ def _anew(file: Path, kernel: str | None, without: tuple[str, ...]) -> int:
 
     with ending_with(MISUSED):
         recording = Recording.read(file)
-        own = rules(recording.header.release or recording.header.since)
+        own = rules_of(recording.header)
         made = decide_anew(recording, choose_release(kernel, without, own.name, own.without))
     sys.stdout.write(stats(made.snapshot))
     complain(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loader.errors import UserError
 from loader.observe.recording import Recording
-from loader.observe.replay import rules
+from loader.observe.replay import rules_of
 from loader.release import choose_release
 from modfs.cli.statuses import DONE, FAILED, MISUSED, ending_with
 from modfs.observed import gaps
@@ -46,7 +46,7 @@ def _report(
         raise UserError(f"{path}: there is no text of the kernel's own to compare with")
     report = verify_recording(path, recording)
     if folder is not None:
-        own = rules(recording.header.release or recording.header.since)
+        own = rules_of(recording.header)
         release = choose_release(kernel, without, own.name, own.without)
         verify_sizes(report, recording, folder, release)
     return report

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
-
-INSTALL_FUSE = "install it with: apt-get install libfuse2 fuse3 (from Debian 13 on libfuse2t64)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,8 @@ class FileSystem(Protocol):
     def open(self, path: bytes, flags: int) -> int: ...
 
     def read(self, handle: int, size: int, offset: int) -> bytes: ...
+
+    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool: ...
 
     def write(self, handle: int, data: bytes) -> int: ...
 

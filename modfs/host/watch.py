@@ -11,9 +11,9 @@ from loader.observe.events import Lost
 from loader.observe.recording import Before, Header
 from loader.observe.replay import rules
 from loader.observe.sizes import of_proc_modules
-from modfs.host.who import Who
 from modfs.tracing.live import LiveTrace
 from modfs.tracing.probes import SPARE
+from modfs.who import Who
 
 
 def header(trace: LiveTrace) -> Header:

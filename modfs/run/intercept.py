@@ -12,13 +12,27 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from functools import partial
 
-from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
+from loader.calls import (
+    Call,
+    Caller,
+    DeleteModule,
+    File,
+    FinitModule,
+    InitModule,
+    Origin,
+    SystemCalls,
+    Task,
+)
 from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
+from modfs.run.autoload import Autoload
+from modfs.run.origins import origin_of
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
+from modfs.who import describe
 
 log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
@@ -86,8 +100,18 @@ class _Waiting:
 class Supervisor:
     """Serves one listener until no program is left that could call."""
 
-    def __init__(self, listener: int, engine: SystemCalls, own: OwnViews) -> None:
-        """``own``: what the server serves itself, and so never reads."""
+    def __init__(
+        self,
+        listener: int,
+        engine: SystemCalls,
+        own: OwnViews,
+        autoload: Autoload | None = None,
+        asked_by: Callable[[int], str | None] | None = None,
+    ) -> None:
+        """``own``: what the server serves itself, and so never reads. ``autoload`` looks at the
+        calls that are not about modules. ``asked_by``: see Kthreadd.asked_by."""
+        self._autoload = autoload
+        self._asked_by = asked_by
         self._listener = listener
         self._engine = engine
         self._own = own
@@ -110,7 +134,10 @@ class Supervisor:
 
     def _start_thread(self) -> None:
         self._idle += 1
-        threading.Thread(target=self._serve, daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, daemon=True).start()
+        except RuntimeError:  # none can be had: the others come back when they have answered
+            self._idle -= 1
 
     def _serve(self) -> None:
         """One thread: takes calls up and answers them, as long as it is needed."""
@@ -119,7 +146,11 @@ class Supervisor:
                 self._idle -= 1
                 if not self._idle:
                     self._start_thread()
-            seccomp.answer(self._listener, notification, self._answer(notification))
+            if notification.call in self._read:
+                seccomp.answer(self._listener, notification, self._answer(notification))
+            else:
+                self._look(notification)
+                seccomp.go_on(self._listener, notification)
             with self._lock:
                 if self._idle >= _IDLE_THREADS:
                     return
@@ -148,7 +179,12 @@ class Supervisor:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
-        caller = Caller(waiting.pending, capable, self._open_callers(notification))
+        caller = Caller(
+            waiting.pending,
+            capable,
+            self._open_callers(notification),
+            origin=lambda: Origin(describe(Task("", notification.tid))),
+        )
         try:
             call = self._read[notification.call](notification)
             if seccomp.is_valid(self._listener, notification):
@@ -161,6 +197,21 @@ class Supervisor:
         finally:
             waiting.over()
         return 0
+
+    def _look(self, notification: Notification) -> None:
+        """At a call that the host's kernel will carry out."""
+        if self._autoload is None:
+            return
+        waiting = _Waiting(self._deaths, notification.tid)
+        try:
+            origin = partial(origin_of, notification.tid, self._asked_by)
+            self._autoload.look(notification, Caller(waiting.pending, origin=origin))
+        except OSError:  # the engine ends, or the caller
+            return
+        except Exception:
+            log.exception("a call could not be looked at")
+        finally:
+            waiting.over()
 
     def _open_callers(self, notification: Notification) -> Callable[[File, int], tuple[int, bool]]:
         """The caller's descriptors as ours (loader.calls.Caller)."""

@@ -16,8 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.kernels.debian import fetch
 from tests.kernels.guest import Guest
+from tools.record.debian import fetch
 
 _MODULE = "loop"
 _MARK = b"~Module signature appended~\n"

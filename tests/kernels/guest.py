@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.conftest import PROJECT
-from tests.kernels.debian import Kernel
+from tools.record.debian import Kernel
 
 _NOT_NEEDED = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packages", "turtledemo",
                "pydoc_data", "unittest")  # fmt: skip

@@ -24,8 +24,8 @@ from loader.observe.replay import account, rules
 from modfs.texts import stats
 from modfs.tracing.hook import hook
 from modfs.tracing.record import recording_of
-from tests.kernels.debian import fetch
 from tests.kernels.guest import Guest
+from tools.record.debian import fetch
 
 VERSIONS = os.environ.get("MODFS_TEST_KERNELS", "").split()
 MODULES = ("dummy", "loop", "acpi-cpufreq")
@@ -122,7 +122,9 @@ def boot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     guest = Guest(fetch(request.param), MODULES, tmp_path_factory.mktemp(request.param))
     (guest.root / "hook.sh").write_text(hook())
     printed = guest.run(_SCRIPT.replace("STORM", str(STORM)))
-    (request.config.rootpath / f"tests/kernels/.cache/{request.param}.txt").write_text(printed)
+    seen = request.config.rootpath / f"tests/kernels/.cache/{request.param}.txt"
+    seen.parent.mkdir(exist_ok=True)
+    seen.write_text(printed)
     found = re.findall(r"@FILE (\w+)\n(.*?)@END\n", printed, re.DOTALL)
     return Boot(guest, dict(found), LACKS.get(request.param, set()))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from loader.calls import Task
 from loader.observe.assemble import Assembler
-from loader.observe.call import Item, ModuleRequest, ObservedCall, Task
+from loader.observe.call import Item, ModuleRequest, ObservedCall
 from loader.observe.events import RETURN, Event, Value
 from loader.observe.replay import rules
 

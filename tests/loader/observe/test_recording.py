@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from loader.calls import Task
 from loader.errors import UserError
-from loader.observe.call import LOAD, Item, ModuleRequest, ObservedCall, ObservedFile, Task
+from loader.observe.call import LOAD, Item, ModuleRequest, ObservedCall, ObservedFile
 from loader.observe.events import Lost, Moment
 from loader.observe.recording import Before, Header, KernelText, Recording, is_recording
 from loader.observe.recording_write import lines
@@ -37,15 +38,21 @@ CALL = ObservedCall(
     6,
     "fs-a",
     ("returns",),
+    "pci:v0001*",
+    "0000:00:01.0",
+    0.25,
+    45,
+    12288,
+    "Unknown symbol",
 )
 ITEMS: list[Item] = [
     ObservedCall(3, "init_module", Task("x", 1), "unknown", result=512),
     Moment(5, 1.25, "m"),
     CALL,
-    ModuleRequest(8, 3.0, Task("mount", 9), "fs-a", True, "get_fs_type", 256),
+    ModuleRequest(8, 3.0, Task("mount", 9), "fs-a", True, "get_fs_type", 256, 3.5, 0.125),
     Lost(0, "lost", 12),
 ]
-HEADER = Header("6.12.1", None, "live", "x86_64", "boot", 1e9, ("f:a b",))
+HEADER = Header("6.12.1", None, "live", "x86_64", "boot", 1e9, ("f:a b",), ("early-check",))
 BEFORE = Before("b", 4096, "P")
 TEXT = KernelText("stats", "m", "text\n")
 

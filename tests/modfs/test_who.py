@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 
-from loader.observe.call import Task
-from modfs.host.who import Who
+from loader.calls import Task
+from modfs.who import Who
 
 
 def test_a_process_that_is_there() -> None:
