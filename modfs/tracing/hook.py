@@ -48,7 +48,7 @@ def hook() -> str:
     """The script."""
     return _SCRIPT.format(
         name=BOOT,
-        defines="\n".join(f"    modfs_define {_forms(probe)}" for probe in PROBES),
+        defines="\n".join(map(_define, PROBES)),
         buffer=_BUFFER,
         events=" ".join((BOOT, *TRACEPOINTS)),
     )
@@ -75,6 +75,16 @@ def _early(form: Form, name: str) -> str:
     function = form.function.removesuffix("%return")
     kind = "p" if function == form.function else "r"
     return form._replace(kind=kind, function=function).definition("modfs", name).replace(" ", ",")
+
+
+def _define(probe: Probe) -> str:
+    """Its line of the script; one that another spares is defined where that one was not."""
+    line = f"modfs_define {_forms(probe)}"
+    return (
+        f"    [ -e events/{BOOT}/{probe.spared_by} ] || {line}"
+        if probe.spared_by
+        else f"    {line}"
+    )
 
 
 def _forms(probe: Probe) -> str:
