@@ -12,7 +12,7 @@ from __future__ import annotations
 import shlex
 
 from modfs.tracing.probes import BOUND, PROBES, SPARE, TRACEPOINTS, Form, Probe
-from modfs.tracing.tracefs import BOOT
+from modfs.tracing.tracefs import BEFORE, BOOT
 
 _BUFFER = 4096  # KiB a processor
 
@@ -36,6 +36,7 @@ modfs_watch() {{
     for modfs_clock in boot mono global; do echo $modfs_clock > trace_clock && break; done
     echo {buffer} > buffer_size_kb
     echo 0 > options/record-cmd
+    while read -r modfs_line; do echo "$modfs_line"; done < /proc/modules > {before}
     for modfs_event in {events}; do echo 1 > events/$modfs_event/enable; done
 }} 2>/dev/null
 
@@ -50,6 +51,7 @@ def hook() -> str:
         name=BOOT,
         defines="\n".join(map(_define, PROBES)),
         buffer=_BUFFER,
+        before=BEFORE,
         events=" ".join((BOOT, *TRACEPOINTS)),
     )
 
