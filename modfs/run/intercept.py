@@ -114,19 +114,27 @@ class Supervisor:
         }
 
     def run(self) -> None:
-        """Returns when the last program has ended. Calls that still wait go on in their threads."""
-        self._start_thread()
+        """Returns when the last program has ended. Calls that still wait go on in their threads.
+
+        RuntimeError: not even one thread can be had.
+        """
+        if not self._start_thread():
+            raise RuntimeError("no thread can be had to take calls up")
         poll = select.poll()
         poll.register(self._listener, select.POLLHUP)
         while not any(event & select.POLLHUP for _, event in poll.poll()):
             pass
 
-    def _start_thread(self) -> None:
+    def _start_thread(self) -> bool:
+        """Have one more take calls up. False: none can be had; others come back when they have
+        answered."""
         self._idle += 1
         try:
             threading.Thread(target=self._serve, daemon=True).start()
-        except RuntimeError:  # none can be had: the others come back when they have answered
+        except RuntimeError:
             self._idle -= 1
+            return False
+        return True
 
     def _serve(self) -> None:
         """One thread: takes calls up and answers them, as long as it is needed."""
