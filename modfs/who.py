@@ -19,8 +19,8 @@ class Who:
         self._ticks = os.sysconf("SC_CLK_TCK")
 
     def __call__(self, task: Task, at: float) -> Task:
-        """``task``, which called at ``at`` seconds, with what /proc says of it now; unchanged where
-        it has gone."""
+        """``task``, which called at ``at`` seconds, with what /proc says of it now, its name too if
+        it is empty; unchanged where it has gone."""
         folder = Path("/proc", str(task.tid))
         try:
             with (folder / "cmdline").open("rb") as file:
@@ -33,6 +33,7 @@ class Who:
         fields = dict(line.partition(":\t")[::2] for line in status.splitlines())
         command = " ".join(_text(word) for word in words)
         return task._replace(
+            name=task.name or fields.get("Name", "?"),
             parent=_number(fields.get("PPid")) if task.parent is None else task.parent,
             command=command or None,
             exe=_exe(folder) or task.exe,
@@ -44,6 +45,14 @@ class Who:
         """Seconds after the machine's start, in whole ticks (proc_pid_stat(5), field 22)."""
         words = (folder / "stat").read_text(errors="backslashreplace").rpartition(")")[2].split()
         return int(words[19]) / self._ticks
+
+
+def describe(task: Task) -> Task:
+    """``task``, which waits for an answer of ours, with what /proc says of it now."""
+    return _NOW(task, 0.0)
+
+
+_NOW = Who()
 
 
 def _text(value: bytes) -> str:

@@ -101,7 +101,8 @@ class ModuleImage:
 
     def state_facts(self) -> Facts:
         """What can be told of it without holding it; to be asked for once it is complete."""
-        self.facts = Facts(self.name, self.read_bytes, self.len, self.clen, self.layout)
+        size, length = int(self.read_bytes), int(self.len)  # a document's are of its own kind
+        self.facts = Facts(self.name, size, length, int(self.clen), self.layout)
         return self.facts
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
+import select
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from typing import Any
 from loader.errors import UserError
 from modfs.fuse.files import FileSystem
 from modfs.fuse.library import load
+from modfs.fuse.polls import PollHandle, operations_type
 from modfs.fuse.python_states import KeptStates
 
 log = logging.getLogger("modfs.fuse")
@@ -44,6 +46,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "write": (c_void_p, c_void_p, c_size_t, c_long, c_void_p),
     "flush": (c_void_p, c_void_p),
     "release": (c_void_p, c_void_p),
+    "poll": (c_char_p, c_void_p, c_void_p, c_void_p),
     "truncate": (c_char_p, c_long),
     "create": (c_char_p, c_uint, c_void_p),
     # What debugfs refuses.
@@ -57,6 +60,9 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "chmod": (c_char_p, c_uint),
     "chown": (c_char_p, c_uint, c_uint),
 }
+
+_POLL_IN = select.POLLIN | select.POLLRDNORM
+_POLL_OUT = select.POLLOUT | select.POLLWRNORM
 
 
 class Server:
@@ -129,8 +135,10 @@ class Server:
     # -- callbacks --------------------------------------------------------------------------------
 
     def _operations(self) -> Any:
-        operations = self._fuse.fuse_operations()
+        kind_of_all = operations_type(self._fuse)
+        operations = kind_of_all()
         types = {name: kind for name, kind, *_ in self._fuse.fuse_operations._fields_}
+        types.setdefault("poll", c_void_p)
         for name, arguments in _PROTOTYPES.items():
             if name in self._without:
                 continue
@@ -232,6 +240,13 @@ class Server:
 
     def _flush(self, path: int, info: int) -> int:
         self._files.flush(self._handle(info))
+        return 0
+
+    def _poll(self, path: bytes, info: int, handle: int | None, ready: int) -> int:
+        """Files of ours can always be written; ``handle`` is to be told when one can be read."""
+        notify = PollHandle(self._lib, handle) if handle else None
+        can_read = self._files.poll(self._handle(info), notify)
+        c_uint.from_address(ready).value = _POLL_OUT | (_POLL_IN if can_read else 0)
         return 0
 
     def _release(self, path: int, info: int) -> int:
