@@ -93,6 +93,8 @@ def command(
         raise UserError("with --mount the kernel is the mount's")
     with ending_with(MISUSED):
         scenario = _with_kernel(Scenario.read(file), kernel, without)
+    if not scenario.calls:
+        complain(f"{file}: there is no request in this scenario")
     text, answers = _replay(scenario, in_real_time, mount)
     if verbose:
         for request, number in answers:

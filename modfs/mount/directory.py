@@ -30,7 +30,7 @@ from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from modfs.control.opener import Ours
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
-from modfs.mount.control_file import ControlFile, Nodes, TextFile
+from modfs.mount.control_file import ControlFile, Nodes, TextFile, encoded
 from modfs.mount.events import Events, PipeFile
 from modfs.mount.options import KEPT
 from modfs.mount.room import BoundedRequests
@@ -125,6 +125,16 @@ class ModulesDirectory:
             return found
         number = self._node(path)
         return Attributes(stat.S_IFREG | self._control_mode, inode=_NODE_INODE + number)
+
+    def text(self, path: bytes) -> bytes | None:
+        """What is in a file now. None: what only the server's own programs read."""
+        name = path[1:]
+        if name.startswith(_NODES[1:]) and name[len(_NODES) - 1 :].isdigit():
+            return encoded(self._requests.text())
+        compose = None if name.startswith(b".control/") else self._texts.get(name)
+        if compose is None and (setting := self._settings.get(name)) is not None:
+            compose = setting.read
+        return None if compose is None else encoded(compose())
 
     def _node(self, path: bytes) -> int:
         digits = path.removeprefix(_NODES)

@@ -22,6 +22,7 @@ from modfs.run.autoload import Autoload
 from modfs.run.origins import origin_of
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
+from modfs.run.uname import Uname
 
 log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
@@ -96,11 +97,14 @@ class Supervisor:
         own: OwnViews,
         autoload: Autoload | None = None,
         asked_by: Callable[[int], str | None] | None = None,
+        uname: Uname | None = None,
     ) -> None:
         """``own``: what the server serves itself, and so never reads. ``autoload`` looks at the
-        calls that are not about modules. ``asked_by``: see Kthreadd.asked_by."""
+        calls that are not about modules, ``uname`` answers those of that name. ``asked_by``: see
+        Kthreadd.asked_by."""
         self._autoload = autoload
         self._asked_by = asked_by
+        self._uname = uname
         self._listener = listener
         self._engine = engine
         self._own = own
@@ -145,6 +149,8 @@ class Supervisor:
                     self._start_thread()
             if notification.call in self._read:
                 seccomp.answer(self._listener, notification, self._answer(notification))
+            elif self._tells_name(notification):
+                seccomp.answer(self._listener, notification, 0)
             else:
                 self._look(notification)
                 seccomp.go_on(self._listener, notification)
@@ -190,6 +196,13 @@ class Supervisor:
         finally:
             waiting.over()
         return 0
+
+    def _tells_name(self, notification: Notification) -> bool:
+        """Is it uname(2), and answered here?"""
+        if self._uname is None or notification.call != "uname":
+            return False
+        still_there = partial(seccomp.is_valid, self._listener, notification)
+        return self._uname.answer(notification, still_there)
 
     def _look(self, notification: Notification) -> None:
         """At a call that the host's kernel will carry out."""

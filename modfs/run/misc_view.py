@@ -94,6 +94,9 @@ class MiscView:
             raise _error(errno.ENOENT)
         return _LINK
 
+    def text(self, path: bytes) -> None:
+        """All files of sysfs are said to have one page."""
+
     def readlink(self, path: bytes) -> bytes:
         if self.getattr(path) is not _LINK:
             raise _error(errno.EINVAL)

@@ -39,7 +39,7 @@ def task_of(tid: int) -> Task:
 
 
 def _program(tid: int) -> _Program | None:
-    """What differs when the task executes another, or the number is another's; None: it has gone."""
+    """What differs when it executes another, or the number is another's; None: it has gone."""
     try:
         uid = os.stat(f"/proc/{tid}").st_uid
         file = os.open(f"/proc/{tid}/stat", os.O_RDONLY | os.O_CLOEXEC)
