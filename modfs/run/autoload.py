@@ -58,8 +58,10 @@ class Autoload:
         self._looks = FileCalls(self, scout).looks | SocketCalls(self).looks
 
     def look(self, call: Notification, caller: Caller) -> None:
-        """Make the requests that the call brings about. LoadError: the engine ends."""
-        self._looks[call.call](call, caller)
+        """Make the requests that the call brings about, if any. LoadError: the engine ends."""
+        look = self._looks.get(call.call)
+        if look is not None:
+            look(call, caller)
 
     def get_fs_type(self, name: str, caller: Caller) -> None:
         """fs/filesystems.c. LoadError: the engine ends."""

@@ -59,11 +59,12 @@ def test_a_program_that_becomes_another() -> None:
         ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
-        first = task_of(process.pid)
+        while not (first := task_of(process.pid)).command:  # it is being executed
+            time.sleep(0.001)
         assert task_of(process.pid) is first  # nothing is asked again
         process.stdin.write("\n")
         process.stdin.flush()
-        while (second := task_of(process.pid)) == first:
+        while not (second := task_of(process.pid)).command or second == first:
             time.sleep(0.001)
         process.stdin.write("\n")
     assert (first.name, second.name) == ("sh", "sh")
