@@ -41,9 +41,9 @@ def task_of(tid: int) -> Task:
 def _program(tid: int) -> _Program | None:
     """What differs when it executes another, or the number is another's; None: it has gone."""
     try:
-        uid = os.stat(f"/proc/{tid}").st_uid
         file = os.open(f"/proc/{tid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
+            uid = os.fstat(file).st_uid  # of the task
             name, _, rest = os.read(file, _STAT_MAX).rpartition(b")")
         finally:
             os.close(file)
