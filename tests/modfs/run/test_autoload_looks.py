@@ -165,6 +165,10 @@ def test_devices_and_programs(world: World) -> None:
         assert world.call("open", bad, 0) == world.call("execve", bad, 0, 0) == []
 
 
+def test_calls_that_are_caught_for_other_reasons(world: World) -> None:
+    assert world.call("uname", UNMAPPED) == []
+
+
 def test_any_arguments(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """No exception, and never a string but of the known kinds."""
     monkeypatch.setattr(known, "has_algorithms", lambda kind: False)
