@@ -13,6 +13,7 @@ import pytest
 
 from loader.calls import InitModule
 from loader.config import Config
+from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
@@ -167,9 +168,12 @@ def test_statistics_are_made_again_only_if_something_was_counted(
     door = Door()
     made: list[bool] = []
     real = door.live.statistics
-    monkeypatch.setattr(
-        door.live, "statistics", lambda unloaded=False: (made.append(unloaded), real(unloaded))[1]
-    )
+
+    def statistics(unloaded: bool = False) -> Snapshot:
+        made.append(unloaded)
+        return real(unloaded)
+
+    monkeypatch.setattr(door.live, "statistics", statistics)
     before = [door.read("stats") for _ in range(5)]
     assert len(set(before)) == 1 and len(made) == 1
     (tmp_path / "a.ko").write_bytes(b"no module")
