@@ -1,12 +1,13 @@
 # make demo    a mounted modfs at work: several shells race requests, cat stats before and after
 # make test    all checks and tests
 # make test-packages   the wheel and the Debian package: built, installed, used (needs the network)
-# make test-kernels    boots Debian's own kernels under QEMU and watches them (KERNELS='6.12 7.3')
+# make test-kernels    boots Debian's own kernels under QEMU and watches them (KERNELS='6.1 6.12 7.3')
 # make record  boots a kernel under QEMU, asks it and writes what it answered, for modfs verify
 #              (KERNEL=6.12 or source:6.12 or a file or folder, SEEDS='1 2'): tools/record/README.md
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
 # make bench   the measurements (ONLY=name for one of them)
+# make docs    the documentation as a site, in site/index.html
 # make lint    the checks alone
 # make clean   removes what the others made
 #
@@ -17,7 +18,7 @@ ARGS =
 MINUTES = 10
 KERNELS = 6.12 7.3
 
-.PHONY: help demo test test-packages test-kernels record lint fuzz soak bench clean
+.PHONY: help docs demo test test-packages test-kernels record lint fuzz soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -43,7 +44,7 @@ test-packages:
 
 test-kernels:
 	@tools/setup.sh kernels
-	MODFS_TEST_KERNELS='$(KERNELS)' .venv/bin/python -m pytest --timeout 600 tests/kernels $(ARGS)
+	MODFS_TEST_KERNELS='$(KERNELS)' .venv/bin/python -m pytest --timeout 1200 tests/kernels $(ARGS)
 
 record:
 	@tools/setup.sh $(if $(findstring source:,$(KERNEL)),kernel-sources,kernels)
@@ -63,7 +64,11 @@ bench:
 	@tools/setup.sh bench
 	.venv/bin/python -m tests.bench $(ONLY)
 
+docs:
+	@tools/setup.sh docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache tests/fuzz/findings \
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache tests/fuzz/findings \
 	    tests/kernels/.cache tools/record/.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -143,6 +143,18 @@ class Kernel:
             self.counters.load_failed(image.len, image.clen)
             return self.next_n()
 
+    def counted(self) -> tuple[int, ...]:
+        """What changes whenever the statistics do: how often each thing was counted."""
+        with self.lock:
+            now = self.counters
+            return (
+                now.modcount,
+                now.failed_kreads,
+                now.failed_decompress,
+                now.failed_becoming,
+                now.failed_load_modules,
+            )
+
     def say(self, lines: Sequence[str]) -> None:
         """Log ``lines``."""
         if lines:

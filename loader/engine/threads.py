@@ -132,7 +132,9 @@ class LiveKernel:
 
     def call(self, call: Call, caller: Caller = ANYONE) -> None:
         """Answer one call; returns when it succeeded. LoadError: its errno."""
-        origin = NOBODY if caller is ANYONE else caller.origin()
+        # It takes its time to say who calls: only where somebody listens.
+        nobody = caller is ANYONE or self.kernel.listener is None
+        origin = NOBODY if nobody else caller.origin()
         course = UntimedCourse(self.kernel, call, origin, self._course_now)
         file = CallersFile(caller, self._files.read_new, self._leases)
         try:

@@ -30,7 +30,7 @@ from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from modfs.control.opener import Ours
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
-from modfs.mount.control_file import ControlFile, Nodes, TextFile
+from modfs.mount.control_file import ControlFile, Nodes, TextFile, encoded
 from modfs.mount.events import Events, PipeFile
 from modfs.mount.options import KEPT
 from modfs.mount.room import BoundedRequests
@@ -51,8 +51,25 @@ def _no_entry() -> NoReturn:
     raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
-def _text(live: LiveKernel, make: Callable[[Snapshot], str], unloaded: bool) -> str:
-    return make(live.statistics(unloaded))
+class _Statistics:
+    """A text of the statistics, made again only if something was counted since."""
+
+    __slots__ = ("_kept", "_live", "_make")
+
+    def __init__(self, live: LiveKernel, make: Callable[[Snapshot], str]) -> None:
+        self._live, self._make = live, make
+        self._kept: tuple[object, str] | None = None
+
+    def __call__(self) -> str:
+        counted, kept = self._live.kernel.counted(), self._kept
+        if kept is None or kept[0] != counted:
+            # What is counted meanwhile may be in the text, and then it is made once too often.
+            self._kept = kept = counted, self._make(self._live.statistics())
+        return kept[1]
+
+
+def _unloaded(live: LiveKernel, make: Callable[[Snapshot], str]) -> str:
+    return make(live.statistics(unloaded=True))
 
 
 class ModulesDirectory:
@@ -76,7 +93,11 @@ class ModulesDirectory:
         self.uid, self.gid = os.geteuid(), os.getegid()
         self._control_mode = control_mode
         self._texts: dict[bytes, Callable[[], str]] = {
-            name.encode(): partial(_text, live, file.text, name == "unloaded_tainted")
+            name.encode(): (
+                partial(_unloaded, live, file.text)
+                if name == "unloaded_tainted"
+                else _Statistics(live, file.text)
+            )
             for name, file in FILES.items()
         }
         self._texts[b"kmsg"] = live.kmsg
@@ -125,6 +146,16 @@ class ModulesDirectory:
             return found
         number = self._node(path)
         return Attributes(stat.S_IFREG | self._control_mode, inode=_NODE_INODE + number)
+
+    def text(self, path: bytes) -> bytes | None:
+        """What is in a file now. None: what only the server's own programs read."""
+        name = path[1:]
+        if name.startswith(_NODES[1:]) and name[len(_NODES) - 1 :].isdigit():
+            return encoded(self._requests.text())
+        compose = None if name.startswith(b".control/") else self._texts.get(name)
+        if compose is None and (setting := self._settings.get(name)) is not None:
+            compose = setting.read
+        return None if compose is None else encoded(compose())
 
     def _node(self, path: bytes) -> int:
         digits = path.removeprefix(_NODES)
@@ -204,6 +235,10 @@ class ModulesDirectory:
         if self._ending:
             with self._closed:
                 self._closed.notify_all()
+
+    def note(self, pid: int, command: str, line: str, outcome: str) -> None:
+        """Show a request that came another way, as if the program ``command`` had written it."""
+        self._requests.results.add(pid, command, line, outcome)
 
     def let_go(self) -> None:
         """Whoever waits for a file to be opened, now or later, gets an errno instead."""

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.mount.notify import JournalFormatter, is_journal
 
 _FORM = "%(asctime)s %(name)s: %(message)s"
@@ -33,6 +33,15 @@ def open_log(path: str) -> int:
         raise OSError(number, os.strerror(number))
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+_REFUSED: dict[int, str] = {
+    errno.ELOOP: "it is a symbolic link, which others may have put there",
+    errno.EMLINK: "it has a second name, by which others may read it",
+    errno.EPERM: "it is another user's file",
+    errno.ENXIO: "it is a pipe that nobody reads",
+    errno.EINVAL: "it is neither a file nor a device",
+}
 
 
 def _refused(status: os.stat_result) -> int:
@@ -76,7 +85,8 @@ class _LogFile(logging.StreamHandler[TextIO]):
         try:
             descriptor = open_log(self._path)
         except OSError as error:
-            raise UserError(f"{self._path}: {error.strerror}") from None
+            why = _REFUSED.get(error.errno or 0) or in_words(error)
+            raise UserError(f"{self._path}: {why}") from None
         return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
     def reopen(self) -> None:

@@ -12,25 +12,18 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from functools import partial
 
-from loader.calls import (
-    Call,
-    Caller,
-    DeleteModule,
-    File,
-    FinitModule,
-    InitModule,
-    Origin,
-    SystemCalls,
-    Task,
-)
+from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
 from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.autoload import Autoload
+from modfs.run.caught import UNAME
+from modfs.run.origins import origin_of
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
-from modfs.who import describe
+from modfs.run.uname import Uname
 
 log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
@@ -99,11 +92,20 @@ class Supervisor:
     """Serves one listener until no program is left that could call."""
 
     def __init__(
-        self, listener: int, engine: SystemCalls, own: OwnViews, autoload: Autoload | None = None
+        self,
+        listener: int,
+        engine: SystemCalls,
+        own: OwnViews,
+        autoload: Autoload | None = None,
+        asked_by: Callable[[int], str | None] | None = None,
+        uname: Uname | None = None,
     ) -> None:
         """``own``: what the server serves itself, and so never reads. ``autoload`` looks at the
-        calls that are not about modules."""
+        calls that are not about modules, ``uname`` answers those of that name. ``asked_by``: see
+        Kthreadd.asked_by."""
         self._autoload = autoload
+        self._asked_by = asked_by
+        self._uname = uname
         self._listener = listener
         self._engine = engine
         self._own = own
@@ -117,19 +119,27 @@ class Supervisor:
         }
 
     def run(self) -> None:
-        """Returns when the last program has ended. Calls that still wait go on in their threads."""
-        self._start_thread()
+        """Returns when the last program has ended. Calls that still wait go on in their threads.
+
+        RuntimeError: not even one thread can be had.
+        """
+        if not self._start_thread():
+            raise RuntimeError("no thread can be had to take calls up")
         poll = select.poll()
         poll.register(self._listener, select.POLLHUP)
         while not any(event & select.POLLHUP for _, event in poll.poll()):
             pass
 
-    def _start_thread(self) -> None:
+    def _start_thread(self) -> bool:
+        """Have one more take calls up. False: none can be had; others come back when they have
+        answered."""
         self._idle += 1
         try:
             threading.Thread(target=self._serve, daemon=True).start()
-        except RuntimeError:  # none can be had: the others come back when they have answered
+        except RuntimeError:
             self._idle -= 1
+            return False
+        return True
 
     def _serve(self) -> None:
         """One thread: takes calls up and answers them, as long as it is needed."""
@@ -140,6 +150,8 @@ class Supervisor:
                     self._start_thread()
             if notification.call in self._read:
                 seccomp.answer(self._listener, notification, self._answer(notification))
+            elif self._tells_name(notification):
+                seccomp.answer(self._listener, notification, 0)
             else:
                 self._look(notification)
                 seccomp.go_on(self._listener, notification)
@@ -171,12 +183,8 @@ class Supervisor:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
-        caller = Caller(
-            waiting.pending,
-            capable,
-            self._open_callers(notification),
-            origin=lambda: Origin(describe(Task("", notification.tid))),
-        )
+        origin = partial(origin_of, notification.tid, self._asked_by)
+        caller = Caller(waiting.pending, capable, self._open_callers(notification), origin=origin)
         try:
             call = self._read[notification.call](notification)
             if seccomp.is_valid(self._listener, notification):
@@ -190,13 +198,21 @@ class Supervisor:
             waiting.over()
         return 0
 
+    def _tells_name(self, notification: Notification) -> bool:
+        """Is it uname(2), and answered here?"""
+        if self._uname is None or notification.call != "uname":
+            return False
+        still_there = partial(seccomp.is_valid, self._listener, notification)
+        return self._uname.answer(notification, still_there)
+
     def _look(self, notification: Notification) -> None:
         """At a call that the host's kernel will carry out."""
-        if self._autoload is None:
+        if self._autoload is None or notification.call in UNAME:
             return
         waiting = _Waiting(self._deaths, notification.tid)
         try:
-            self._autoload.look(notification, Caller(waiting.pending))
+            origin = partial(origin_of, notification.tid, self._asked_by)
+            self._autoload.look(notification, Caller(waiting.pending, origin=origin))
         except OSError:  # the engine ends, or the caller
             return
         except Exception:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.mount.descriptors import close_descriptors, open_descriptors
 from modfs.mount.mountinfo import top_mount
 from modfs.run import sandbox
@@ -46,11 +46,12 @@ class Keeper:
         self.device: str = said["device"]
         """MAJOR:MINOR of the views' file system."""
         self.proc_has_modules: bool = said["proc_has_modules"]
-        self.fuse, *self.namespaces = descriptors
+        self.fuse, *self.namespaces, self.root = descriptors
 
-    def place(self, stats: Path, tree: Path | None) -> None:
-        """Put the views, served by now, and the tree at their places."""
-        _send(self._channel, {"stats": str(stats), "tree": None if tree is None else str(tree)})
+    def place(self, stats: Path, tree: Path | None, release: str) -> None:
+        """Put the views, served by now, and the tree of a kernel ``release`` at their places."""
+        folder = None if tree is None else str(tree)
+        _send(self._channel, {"stats": str(stats), "tree": folder, "release": release})
         self._hear()
 
     def end(self) -> None:
@@ -85,7 +86,7 @@ def keep(channel: socket.socket, server: int) -> NoReturn:
     except UserError as error:
         _send(channel, {"error": str(error)})
     except OSError as error:
-        _send(channel, {"error": f"{error.filename or 'keeper'}: {error.strerror}"})
+        _send(channel, {"error": f"{error.filename or 'keeper'}: {in_words(error)}"})
     except BaseException as error:
         _send(channel, {"error": str(error) or repr(error)})
     finally:
@@ -109,8 +110,9 @@ def _make(channel: socket.socket) -> None:
     assert mount is not None
     found = {"device": mount.device, "proc_has_modules": sandbox.proc_has_modules()}
     namespaces = sandbox.namespaces(user)
-    _send(channel, found, (fuse, *namespaces))
-    for descriptor in (fuse, *namespaces):  # a connection ends when nobody has it open
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    _send(channel, found, (fuse, *namespaces, root))
+    for descriptor in (fuse, *namespaces, root):  # a connection ends when nobody has it open
         os.close(descriptor)
 
 
@@ -121,7 +123,7 @@ def _place(channel: socket.socket) -> None:
     os.close(os.open(sandbox.VIEWS / "proc/modules", os.O_RDONLY))  # see own_views.WITHOUT
     sandbox.place_views(Path(told["stats"]))
     if told["tree"] is not None:
-        sandbox.place_tree(Path(told["tree"]), os.uname().release)
+        sandbox.place_tree(Path(told["tree"]), told["release"])
 
 
 def _watch(channel: socket.socket, server: int) -> None:

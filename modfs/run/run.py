@@ -18,12 +18,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.run import sandbox, seccomp
 from modfs.run.caught import Rules
-from modfs.run.server import EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
+from modfs.run.server import BUSY, DONE, EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
 
-_NAMESPACES_MAX = 2
+_PLACES_MAX = 3  # two namespaces and a root
 
 
 def run(plan: Plan) -> int:
@@ -36,25 +36,27 @@ def run(plan: Plan) -> int:
         ours.close()
         serve_and_exit(plan, theirs)
     theirs.close()
-    said, namespaces, _, _ = socket.recv_fds(ours, MESSAGE_MAX, _NAMESPACES_MAX)
+    said, places, _, _ = socket.recv_fds(ours, MESSAGE_MAX, _PLACES_MAX)
     if said != READY:
         raise UserError(said.decode(errors="replace") or "the server ended early")
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_passed_on(), signal.SIGCHLD})
     command = os.fork()
     if command == 0:
-        _become(plan, namespaces, ours, blocked)
+        _become(plan, places, ours, blocked)
     _pass_on_early_ones(command)
-    for namespace in namespaces:
-        os.close(namespace)
+    for place in places:
+        os.close(place)
     status = _wait(command)
     said = b""
     with suppress(ConnectionError):  # it may have ended in between, and said so before
         ours.send(EXITED)
     with suppress(ConnectionError):
         said = ours.recv(MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
-    if not said:
-        print("modfs run: its server did not answer, or was ended", file=sys.stderr)
-    return status
+    if said in (DONE, BUSY):
+        return status
+    why = said.decode(errors="replace") or "its server did not answer, or was ended"
+    print(f"modfs run: {why}", file=sys.stderr)
+    return status or bool(said)  # a report that was asked for is not there
 
 
 def _passed_on() -> set[signal.Signals]:
@@ -85,14 +87,14 @@ def _wait(command: int) -> int:
 
 
 def _become(
-    plan: Plan, namespaces: list[int], channel: socket.socket, blocked: Iterable[int]
+    plan: Plan, places: list[int], channel: socket.socket, blocked: Iterable[int]
 ) -> NoReturn:
     """Enter the namespaces, have calls caught, and become the command. ``blocked``: the signals
     that it is to have blocked."""
     status = 126
     command = plan.command
     try:
-        sandbox.join(namespaces)
+        sandbox.join(places[:-1], places[-1])
         listener = _catch_calls(plan.caught())
         socket.send_fds(channel, [b"listener"], [listener])
         os.close(listener)
@@ -103,11 +105,11 @@ def _become(
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # it would be forgotten by execve
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.execvp(command[0], command)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         status = 127
-        print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
+        print(f"modfs run: {command[0]}: there is no such command", file=sys.stderr)
     except OSError as error:
-        print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
+        print(f"modfs run: {command[0]}: {in_words(error)}", file=sys.stderr)
     except UserError as error:
         print(f"modfs run: {error}", file=sys.stderr)
     finally:
@@ -121,4 +123,4 @@ def _catch_calls(caught: Rules | None) -> int:
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise UserError(sandbox.NESTED) from None
-        raise UserError(f"its calls cannot be caught: {error.strerror}") from None
+        raise UserError(f"its calls cannot be caught: {in_words(error)}") from None

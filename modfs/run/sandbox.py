@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.linux import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
@@ -39,7 +39,7 @@ REAL_MISC = _HOME / "misc"
 
 def _check(result: int, what: str) -> None:
     if result:
-        raise UserError(f"{what}: {failure().strerror}")
+        raise UserError(f"{what}: {in_words(failure())}")
 
 
 def _mount(
@@ -93,11 +93,18 @@ def namespaces(user: bool) -> list[int]:
     return [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
 
 
-def join(namespaces: Iterable[int]) -> None:
-    """Enter these, in the folder of before. UserError."""
+def join(namespaces: Iterable[int], root: int | None = None) -> None:
+    """Enter these, in the folder of before. UserError.
+
+    ``root``: the sandbox's root folder, needed to enter its mounts. Who enters them gets their very
+    root, which in a chroot is outside.
+    """
     folder = os.getcwd()
     for namespace in namespaces:
         _check(libc.setns(namespace, 0), "the namespace of the sandbox")
+    if root is not None:
+        os.fchdir(root)
+        os.chroot(".")
     os.chdir(folder)
 
 
@@ -132,7 +139,7 @@ def mount_views() -> int:
     try:
         fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise UserError(f"FUSE cannot be mounted: /dev/fuse: {error.strerror}") from None
+        raise UserError(f"FUSE cannot be mounted: /dev/fuse: {in_words(error)}") from None
     data = f"fd={fuse},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other"
     _mount("modfs", VIEWS, "fuse.modfs", MS_NOSUID | MS_NODEV, data)
     return fuse

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs import linux
 
 _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
@@ -22,6 +22,8 @@ _OURS = re.compile(r"modfs_(\d+)_(\d+)")
 BOOT = "modfs_boot"
 """The instance and the group that a hook in the initramfs has made, see hook."""
 _ADOPTED = Path("/run/modfs_boot")  # holds the name of who has picked it up
+BEFORE = Path("/run/modfs_boot.modules")
+"""What /proc/modules said when the hook began."""
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 
@@ -43,7 +45,7 @@ def tracefs() -> Iterator[Path]:
             return
     place = Path(_PLACES[0])
     if linux.libc.mount(b"nodev", os.fsencode(place), b"tracefs", 0, None):
-        raise UserError(f"{place}: tracefs cannot be mounted: {linux.failure().strerror}")
+        raise UserError(f"{place}: tracefs cannot be mounted: {in_words(linux.failure())}")
     try:
         yield place
     finally:
@@ -54,7 +56,7 @@ def refused(error: OSError, what: str) -> UserError:
     """Why tracefs does not take something, in one line."""
     if error.errno == errno.EPERM and "[none]" not in _text(_LOCKDOWN, "[none]"):
         return UserError(f"{what}: kernel lockdown forbids tracing; see kernel_lockdown(7)")
-    return UserError(f"{what}: {error.strerror}")
+    return UserError(f"{what}: {in_words(error)}")
 
 
 def _text(path: Path, otherwise: str = "") -> str:
@@ -99,7 +101,7 @@ def adopt(root: Path) -> bool:
     owner = _text(_ADOPTED).strip()
     if owner and is_left(owner):
         clear(root, BOOT)
-        _ADOPTED.unlink(missing_ok=True)
+        _forget()
         return False
     try:
         with _ADOPTED.open("x") as file:
@@ -107,6 +109,12 @@ def adopt(root: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _forget() -> None:
+    """Nobody picks it up any more."""
+    for path in (_ADOPTED, BEFORE):
+        path.unlink(missing_ok=True)
 
 
 def groups(root: Path) -> dict[str, list[str]]:
@@ -163,4 +171,4 @@ def instance(root: Path, name: str) -> Iterator[Path]:
     finally:
         clear(root, name)
         if name == BOOT:
-            _ADOPTED.unlink(missing_ok=True)
+            _forget()

@@ -7,6 +7,7 @@ import os
 import random
 import stat
 import struct
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,9 @@ class Places:
 class World:
     def __init__(self) -> None:
         self.engine = Engine()
-        self.autoload = Autoload(self.engine, Places())  # type: ignore[arg-type]
+        self.told: list[tuple[int, str, str, str]] = []
+        places: Any = Places()
+        self.autoload = Autoload(self.engine, places, lambda *it: self.told.append(it))
         self.kept: list[object] = []
 
     def at(self, data: bytes) -> int:
@@ -105,6 +108,15 @@ def test_mounts(world: World) -> None:
         assert world.call("mount", 0, bad, kind, 0, 0) == []
     assert world.call("fsopen", kind, 1) == ["fs-nofs"]
     assert world.call("fsopen", kind, 2) == []
+
+
+def test_who_asked_is_told(world: World) -> None:
+    world.call("fsopen", world.at(b"no fs"), 0)
+    world.call("socket", 3, 1, 0)
+    assert world.told == [
+        (0, "?", "get_fs_type 'no fs'", "ENODEV"),
+        (0, "?", "request_module net-pf-3", "256 (exit status 1)"),
+    ]
 
 
 def test_who_may_not_mount(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,11 +165,15 @@ def test_devices_and_programs(world: World) -> None:
         assert world.call("open", bad, 0) == world.call("execve", bad, 0, 0) == []
 
 
+def test_calls_that_are_caught_for_other_reasons(world: World) -> None:
+    assert world.call("uname", UNMAPPED) == []
+
+
 def test_any_arguments(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """No exception, and never a string but of the known kinds."""
     monkeypatch.setattr(known, "has_algorithms", lambda kind: False)
     chance = random.Random(14)
-    calls = sorted({name for numbers in caught.names().values() for name in numbers.values()})
+    calls = sorted(caught.AUTOLOAD)
     pointers = [world.at(chance.randbytes(chance.choice((0, 1, 8, 24, 300)))) for _ in range(40)]
     plain = (0, 1, 2, 3, 10, 13, 16, 31, 38, AT_FDCWD, 0x8933, 0x5423, UNMAPPED, (1 << 64) - 1)
     families = ("fs-", "net-pf-", "netdev-", "char-major-", "block-major-", "binfmt-", "tty-ldisc-",
