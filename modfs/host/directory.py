@@ -28,7 +28,7 @@ def _ending(end: Callable[[], None]) -> str:
 class HostDirectory:
     """/sys/kernel/debug/modules of the kernel that runs (modfs.fuse.FileSystem).
 
-    Beside the kernel's files: kmsg, losses, failed_inits, calls, loaded_before.
+    Beside the kernel's files: kmsg, losses, failed_inits, calls, loaded_before, events.
     """
 
     def __init__(self, kernel: HostKernel, end: Callable[[], None]) -> None:
@@ -37,7 +37,7 @@ class HostDirectory:
             name.encode(): (file.mode, partial(kernel.statistics, file.text))
             for name, file in FILES.items()
         }
-        for name in ("kmsg", "losses", "failed_inits", "calls", "loaded_before"):
+        for name in ("kmsg", "losses", "failed_inits", "calls", "loaded_before", "events"):
             mode = 0o444 if name in ("losses", "loaded_before") else 0o400
             self._texts[name.encode()] = mode, getattr(kernel, name)
         self._texts[_SERVER] = 0o444, lambda: f"{os.getpid()}\n"

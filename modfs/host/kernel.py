@@ -12,23 +12,26 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from loader.engine.stats import STATS_ROWS, Snapshot
 from loader.observe.account import Account
 from loader.observe.call import Item, ModuleRequest, ObservedCall
 from loader.observe.events import Lost
 from loader.observe.recording import Before
+from loader.observe.recording_write import lines
 from loader.observe.replay import rules
 from loader.observe.sizes import Memory
 from modfs import observed
-from modfs.host.watch import loaded_sizes, missing, modules_before, watch
+from modfs.host.watch import header, loaded_sizes, missing, modules_before, watch
 from modfs.mount.ending import ENDING
+from modfs.mount.options import KEPT
 from modfs.mount.status import Serving, told
 from modfs.tracing.live import LiveTrace
 
 log = logging.getLogger("modfs.host")
 
-_LATEST = 1000  # calls and requests that can be looked at
+_LATEST = 1000  # calls and requests that `calls` shows
 _PATIENCE = 30.0  # seconds for what has happened to be seen before a text is made of it
 _END_PATIENCE = 5.0  # seconds for the same at the end
 _ABOUT_MODULES = re.compile(r"\bmodules?\b|\btaint|Unknown symbol|disagrees about version")
@@ -47,8 +50,8 @@ class HostKernel:
         self._lock = threading.Lock()
         self._account = Account(rules(os.uname().release))
         self._memory = Memory()
-        self._calls: deque[ObservedCall] = deque(maxlen=_LATEST)
-        self._requests: deque[ModuleRequest] = deque(maxlen=_LATEST)
+        self._latest: deque[Item] = deque(maxlen=KEPT)
+        self._items = 0
         self._seen = 0
         self._over = False
         self._since = time.time()
@@ -79,12 +82,11 @@ class HostKernel:
     def _take(self, item: Item) -> None:
         with self._lock:
             self._memory.take(item)
+            self._items += 1
+            self._latest.append(item)
             if isinstance(item, ObservedCall):
                 self._account.count(item)
                 self._seen += 1
-                self._calls.append(item)
-            elif isinstance(item, ModuleRequest):
-                self._requests.append(item)
             elif isinstance(item, Lost):
                 self._account.lost(item.gap, item.times)
 
@@ -122,9 +124,19 @@ class HostKernel:
         """The latest calls and the kernel's own requests, oldest first."""
         self._up_to_now()
         with self._lock:
-            rows = [(item.n, observed.call(item)) for item in self._calls]
-            rows += [(item.n, observed.request(item)) for item in self._requests]
-        return "".join(line for _, line in sorted(rows))
+            latest = [one for one in self._latest if isinstance(one, ObservedCall | ModuleRequest)]
+        return "".join(map(_told, sorted(latest[-_LATEST:], key=lambda item: item.n)))
+
+    def events(self) -> str:
+        """The latest of all that was seen, as a recording."""
+        self._up_to_now()
+        with self._lock:
+            latest, gone = list(self._latest), self._items - len(self._latest)
+        lost = [Lost(0, "overwritten", gone)] if gone else []
+        head = replace(header(self._trace), began=self._since)
+        return b"".join(lines(head, self.before, [*lost, *latest], len(latest))).decode(
+            "utf-8", "surrogateescape"
+        )
 
     def loaded_before(self) -> str:
         """The modules that were there when the watch began: name, bytes, taints."""
@@ -158,6 +170,10 @@ class HostKernel:
         self._trace.stop()
         self._thread.join(_END_PATIENCE)
         self._trace.__exit__(None, None, None)
+
+
+def _told(item: ObservedCall | ModuleRequest) -> str:
+    return observed.call(item) if isinstance(item, ObservedCall) else observed.request(item)
 
 
 def _kernel_log() -> list[str]:
