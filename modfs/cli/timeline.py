@@ -30,7 +30,23 @@ def _html(stories: Sequence[Story]) -> str:
     return page(stories)
 
 
-_FORMATS: dict[str, Callable[[Sequence[Story]], str]] = {".html": _html}
+def _svg(stories: Sequence[Story]) -> str:
+    from modfs.pictures.svg import drawing
+
+    return drawing(stories)
+
+
+def _json(stories: Sequence[Story]) -> str:
+    from modfs.pictures.trace_event import trace
+
+    return trace(stories)
+
+
+_FORMATS: dict[str, Callable[[Sequence[Story]], str]] = {
+    ".html": _html,
+    ".svg": _svg,
+    ".json": _json,
+}
 """By the end of the file's name."""
 
 
