@@ -2,6 +2,7 @@
 # make test    all checks and tests
 # make test-packages   the wheel and the Debian package: built, installed, used (needs the network)
 # make test-kernels    boots Debian's own kernels under QEMU and watches them (KERNELS='6.12 7.3')
+# make test-pictures   pages in a real browser, alerts and dashboards by promtool (needs the network)
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
 # make bench   the measurements (ONLY=name for one of them)
@@ -15,7 +16,7 @@ ARGS =
 MINUTES = 10
 KERNELS = 6.12 7.3
 
-.PHONY: help demo test test-packages test-kernels lint fuzz soak bench clean
+.PHONY: help demo test test-packages test-kernels test-pictures lint fuzz soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,6 +43,10 @@ test-packages:
 test-kernels:
 	@tools/setup.sh kernels
 	MODFS_TEST_KERNELS='$(KERNELS)' .venv/bin/python -m pytest --timeout 600 tests/kernels $(ARGS)
+
+test-pictures:
+	@tools/setup.sh pictures
+	.venv/bin/python -m pytest tests/browser tests/modfs/pictures tests/modfs/export $(ARGS)
 
 fuzz:
 	@tools/setup.sh test

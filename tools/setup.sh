@@ -5,6 +5,7 @@
 #   tools/setup.sh test     also the programs the tests run
 #   tools/setup.sh packages also what builds and tries packages
 #   tools/setup.sh kernels  also QEMU, to boot kernels with
+#   tools/setup.sh pictures also a browser, and what checks texts for Prometheus
 #   tools/setup.sh bench    also the library the benchmark's C file system is built with
 #
 # Quick when there is nothing to do. As root, or where sudo asks for no password, it installs
@@ -12,7 +13,7 @@
 # PYTHON=/path/to/python chooses the Python to use (3.11 or later).
 set -eu
 
-level=${1:?usage: tools/setup.sh run|test|bench|packages}
+level=${1:?usage: tools/setup.sh run|test|bench|packages|kernels|pictures}
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # depmod and ldconfig are not in every user's PATH
 
@@ -64,7 +65,7 @@ missing_packages() {
 
     [ "$level" != packages ] || wants mmdebstrap mmdebstrap
 
-    case $level in test | bench | packages | kernels)
+    case $level in test | bench | packages | kernels | pictures)
         wants busybox busybox-static
         wants unshare util-linux
         wants mount mount
@@ -83,6 +84,11 @@ missing_packages() {
         wants qemu-system-x86_64 qemu-system-x86
         wants cpio cpio
         wants gzip gzip
+    fi
+    if [ "$level" = pictures ]; then
+        wants chromium chromium
+        wants chromedriver chromium-driver
+        wants promtool prometheus
     fi
     if [ "$level" = bench ]; then
         wants pkg-config pkg-config
@@ -117,6 +123,7 @@ install_packages() {
 make_venv() {
     extra=dev
     [ "$level" = run ] && extra=export,plot,sign
+    [ "$level" = pictures ] && extra=dev,browser
     installed=.venv/installed-$extra # a copy of the pyproject.toml that was installed
     if is_new_enough .venv/bin/python && cmp -s pyproject.toml "$installed"; then
         return
