@@ -100,3 +100,11 @@ def _quantity(value: object, units: Mapping[str, float], most: float, what: str)
     if not (0 <= number <= most and number * units[unit] <= most):
         raise UserError(f"{what} is needed, from 0 to {most:.3g}, not {shown(value)}")
     return number * units[unit]
+
+
+def readable_size(size: int) -> str:
+    """Bytes as a person says them."""
+    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if abs(size) >= scale:
+            return f"{size / scale:.2f} {unit}"
+    return f"{size} B"

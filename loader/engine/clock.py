@@ -19,13 +19,15 @@ from loader.engine import sequence
 from loader.engine.course import Course
 from loader.engine.kmod_clock import KmodClock
 from loader.engine.state import Kernel
-from loader.engine.tree_modprobe import modprobe_of
+from loader.engine.tree_modprobe import helper_origin, modprobe_of
 from loader.engine.umh import Usermodehelper, exited
 from loader.errors import LoadError
 from loader.image.module_image import ModuleImage
 from loader.tree.modprobe import Modules
 
 Events = Generator[simpy.Event, Any, Any]
+FIRST_TASK = 100
+"""The number of the first task in virtual time."""
 
 
 class Later(simpy.Event):
@@ -58,6 +60,7 @@ class VirtualKernel:
         self.autoload = KmodClock(self.env, self.kernel, self.execve)
         self._waiting: dict[Hashable, list[Later]] = {}
         self._freed = 0  # bytes given back since the last step
+        self.new_task = itertools.count(FIRST_TASK).__next__
 
     def _now(self) -> float:
         return self.env.now
@@ -110,13 +113,14 @@ class VirtualKernel:
         """Start a program that the kernel needs: modprobe, on the modules of the simulation, which
         takes no time beyond that of its calls. OSError: ENOENT, it is another."""
         run = modprobe_of(self.kernel, self.modules, helper)
+        origin = helper_origin(helper, self.new_task())
 
         def running() -> Events:
             try:
                 step = next(run)
                 while True:
                     call = FinitModule(step.path, step.params)
-                    step = run.send((yield from self.call(call)))
+                    step = run.send((yield from self.call(call, origin)))
             except StopIteration as end:
                 return exited(end.value)
 

@@ -38,6 +38,10 @@ from loader.image.parameters import page_of
 _PERCPU_RESERVE = 8 << 10
 
 
+Listener = Callable[[Any], None]
+"""Takes a loader.engine.course.Course or a loader.engine.kmod.Requested."""
+
+
 class Idempotent:
     """One load of an inode that is under way, and its result for those who came meanwhile."""
 
@@ -98,7 +102,7 @@ class Kernel:
         self.memory = Memory(config.memory_limit)
         self.wakeup: Callable[[Hashable], None] = lambda key: None
         self.exporter: Callable[[str], str | None] = lambda symbol: None
-        self.listener: Callable[[Any], None] | None = None
+        self.listener: Listener | None = None
         """Told by the driver of each call's Course at its end, without the lock; it must be
         quick, and not wait."""
         self.next_n = itertools.count(1).__next__

@@ -101,7 +101,8 @@ class ModuleImage:
 
     def state_facts(self) -> Facts:
         """What can be told of it without holding it; to be asked for once it is complete."""
-        self.facts = Facts(self.name, self.read_bytes, self.len, self.clen, self.layout)
+        sizes = map(int, (self.read_bytes, self.len, self.clen))  # a document's are of its own kind
+        self.facts = Facts(self.name, *sizes, self.layout)
         return self.facts
 
     @property

@@ -13,7 +13,7 @@ that the recording is whole. `modfs schema recording` tells of all fields.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loader.calls import Task
@@ -89,10 +89,14 @@ class Recording:
     @classmethod
     def read(cls, path: Path) -> Recording:
         """OSError: cannot be read. UserError: not of the format."""
-        content = path.read_bytes()
+        return cls.parse(path.read_bytes(), str(path))
+
+    @classmethod
+    def parse(cls, content: bytes, path: str) -> Recording:
+        """That in ``content``, which came from ``path``. UserError: not of the format."""
         # Whoever was stopped while writing has left half a line.
         content = content[: content.rfind(b"\n") + 1] or content
-        lines = json_lines(content, str(path))
+        lines = json_lines(content, path)
         for line in lines:
             made = cls(line.read(HeaderTable, _header))
             break
@@ -104,7 +108,7 @@ class Recording:
             made._take(line.read(_kind(line), _made), path)
         return made
 
-    def _take(self, read: Item | Before | KernelText | int, path: Path) -> None:
+    def _take(self, read: Item | Before | KernelText | int, path: str) -> None:
         if isinstance(read, Before):
             self.before.append(read)
         elif isinstance(read, KernelText):
@@ -117,6 +121,23 @@ class Recording:
             self.whole = True
         else:
             self.items.append(read)
+
+
+def read_header(line: bytes, source: str, number: int) -> Header:
+    """The header that a line is. UserError: it is none."""
+    return _document(line, source, number).read(HeaderTable, _header)
+
+
+def read_line(line: bytes, source: str, number: int) -> Item | Before | KernelText | int:
+    """What another line is. UserError: it is none."""
+    document = _document(line, source, number)
+    return document.read(_kind(document), _made)
+
+
+def _document(line: bytes, source: str, number: int) -> Document:
+    for document in json_lines(line, source):
+        return replace(document, line=number)
+    raise UserError(f"{source}, line {number}: empty")
 
 
 def is_recording(path: Path) -> bool:

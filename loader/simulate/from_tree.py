@@ -74,7 +74,8 @@ class _Filling:
 
     def _devices(self, devices: Devices) -> Devices:
         names = dict.fromkeys(name for asked in devices.modules for name in self._resolved(asked))
-        return replace(devices, modules=tuple(names))
+        alias = next((asked for asked in devices.modules if ":" in asked), devices.alias)
+        return replace(devices, modules=tuple(names), alias=alias)
 
     def _resolved(self, asked: str) -> tuple[str, ...]:
         """Names of the modules that ``asked`` means; none for a device that needs none."""

@@ -40,8 +40,8 @@ class Userspace:
 class DescribedModule:
     """What one module takes: bytes of its file, not compressed; its memory; time in its init.
 
-    ``compressed``: bytes of the compressed file, None for the usual ratio. The other fields are
-    those of the TOML file.
+    ``compressed``: bytes of the compressed file, None for the usual ratio. ``fails``: the errno
+    that its init fails with. The other fields are those of the TOML file.
     """
 
     name: str
@@ -53,6 +53,7 @@ class DescribedModule:
     every_processor: bool = False
     seconds: float = 0.0
     aliases: tuple[str, ...] = ()
+    fails: int = 0
 
     def image(self, compression: str) -> ModuleImage:
         """What the kernel finds in its file, which it has to unpack itself unless "none"."""
@@ -73,11 +74,15 @@ class DescribedModule:
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """``count`` devices of one kind (0: one for each processor) and what each asks for."""
+    """``count`` devices of one kind (0: one for each processor) and what each asks for.
+
+    ``alias``: the modalias that they share, where it is known.
+    """
 
     modules: tuple[str, ...]
     count: int = 1
     name: str = ""
+    alias: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

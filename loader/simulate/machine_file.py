@@ -28,6 +28,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,7 @@ from loader.documents.document import (
     schema,
 )
 from loader.documents.kinds import (
+    ERRNOS,
     Compression,
     Feature,
     FileSize,
@@ -125,6 +127,9 @@ class ModuleTable(Table):
     aliases: Given[
         Annotated[tuple[str, ...], about('What requests find it by besides, such as "fs-xfs".')]
     ] = UNSET
+    fails: Given[Annotated[str, about('Its init fails, with that errno, such as "ENODEV".')]] = (
+        UNSET
+    )
 
 
 _ASKS_FOR = (
@@ -275,4 +280,7 @@ def _module(name: str, table: ModuleTable) -> DescribedModule:
     if text + init > memory:
         raise Mistake("text and init_memory are more than memory")
     layout = Layout(text=text, data=memory - text - init, init_data=init)
+    if "fails" in values and values["fails"] not in ERRNOS:
+        raise Mistake(f"the name of an errno is needed, not {values['fails']!r}", "fails")
+    values["fails"] = getattr(errno, values.get("fails", ""), 0)
     return DescribedModule(name, layout=layout, **values)

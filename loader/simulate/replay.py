@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from loader.calls import FinitModule, RequestModule
+from loader.calls import FinitModule, Origin, RequestModule, Task
 from loader.engine import sequence
 from loader.engine.clock import Events, VirtualKernel
+from loader.engine.state import Listener
 from loader.engine.stats import Snapshot
 from loader.engine.umh import Usermodehelper
 from loader.errors import Failure, LoadError
@@ -17,6 +19,8 @@ from loader.image.module_image import ModuleImage, read_image
 from loader.simulate.described import DescribedModules
 from loader.simulate.scenario import STEPS, Scenario, TimedCall
 from loader.synthesize.builder import build_module
+
+_NUMBER = re.compile(r"-\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +51,21 @@ class _Replay(VirtualKernel):
         }
 
     def run(self) -> Snapshot:
-        for calls in self.scenario.by_actor().values():
-            self.env.process(self._actor(calls))
+        for actor, calls in self.scenario.by_actor().items():
+            name = _NUMBER.sub("", actor)  # of one line's actors
+            self.env.process(self._actor(Task(name, self.new_task()), calls))
         self.env.run()
         return self.kernel.snapshot()
 
-    def _actor(self, calls: Iterable[TimedCall]) -> Events:
+    def _actor(self, task: Task, calls: Iterable[TimedCall]) -> Events:
+        origin = Origin(task)
         for timed in calls:
             if timed.at > self.env.now:
                 yield self.env.timeout(timed.at - self.env.now)
             if isinstance(timed.call, RequestModule):
-                number = yield from self.autoload.request_module(*timed.call)
+                number = yield from self.autoload.request_module(*timed.call, task=task)
             else:
-                number = yield from self.call(timed.call)
+                number = yield from self.call(timed.call, origin)
             self.answers.append((timed, number))
 
     def execve(self, helper: Usermodehelper) -> Events:
@@ -110,8 +116,12 @@ class _Replay(VirtualKernel):
         return routine.result(step.module.values, self.kernel.is_live)
 
 
-def replay_virtual(scenario: Scenario) -> tuple[Snapshot, list[tuple[TimedCall, int]]]:
+def replay_virtual(
+    scenario: Scenario, listener: Listener | None = None
+) -> tuple[Snapshot, list[tuple[TimedCall, int]]]:
     """Replay in virtual time: what the kernel then shows, and each call with its errno or 0,
-    each request of the kernel's with what it came to (loader.engine.kmod)."""
+    each request of the kernel's with what it came to (loader.engine.kmod). ``listener``: see
+    Kernel.listener."""
     virtual = _Replay(scenario)
+    virtual.kernel.listener = listener
     return virtual.run(), virtual.answers

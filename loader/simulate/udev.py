@@ -21,21 +21,23 @@ from typing import Any
 
 import simpy
 
-from loader.calls import MODULE_INIT_COMPRESSED_FILE, Call, FinitModule, InitModule
+from loader.calls import MODULE_INIT_COMPRESSED_FILE, Call, FinitModule, InitModule, Origin, Task
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.clock import Events, VirtualKernel
 from loader.engine.kmod import ModuleRequest
 from loader.engine.module import InitResult
+from loader.engine.state import Listener
 from loader.engine.stats import Snapshot
-from loader.engine.tree_modprobe import modprobe_of
+from loader.engine.tree_modprobe import helper_origin, modprobe_of
 from loader.engine.umh import Usermodehelper, exited
 from loader.image.module_image import ModuleImage
 from loader.release import choose_release
 from loader.simulate.described import DescribedModules
-from loader.simulate.machine import Coldplug, Machine, Requests, check_names
+from loader.simulate.machine import Coldplug, Devices, Machine, Requests, check_names
 from loader.simulate.shared_file import SharedFile
 
+_UDEVD = 1  # its number
 Loads = tuple[tuple[str, ...], ...]  # for each module asked for: what to load, in order
 
 
@@ -85,14 +87,18 @@ def boot(
     *,
     seed: int = 1,
     progress: Callable[[int], None] | None = None,
+    listener: Listener | None = None,
 ) -> Outcome:
     """Simulate the boot of ``machine`` with the kernel of ``config``.
 
     The same ``seed`` gives the same boot. ``progress`` is told now and then how many devices have
-    been handled. UserError: the machine asks for modules that are not described.
+    been handled. ``listener``: see Kernel.listener. UserError: the machine asks for modules that
+    are not described.
     """
     check_names(machine)
-    return _Boot(machine, config or config_for(machine), seed, progress).run()
+    booted = _Boot(machine, config or config_for(machine), seed, progress)
+    booted.kernel.listener = listener
+    return booted.run()
 
 
 class _Boot(VirtualKernel):
@@ -176,7 +182,7 @@ class _Boot(VirtualKernel):
         self._workers = self._idle = min(coldplug.idle_workers, most)
         for devices in coldplug.devices:
             loads = tuple(self.machine.load_order(name) for name in devices.modules)
-            for _ in range(devices.count or self.machine.processors):
+            for number in range(devices.count or self.machine.processors):
                 if not self._idle and self._workers < most:
                     self._workers += 1
                     yield self.timeout(self.costs.fork)
@@ -185,18 +191,24 @@ class _Boot(VirtualKernel):
                         yield from self._wait_for_worker()
                     self._idle -= 1
                     yield self.timeout(self.costs.dispatch)
-                self.env.process(self._worker(loads))
+                self.env.process(self._worker(loads, self._origin(devices, number)))
         while self._idle < self._workers:
             yield from self._wait_for_worker()
+
+    def _origin(self, devices: Devices, number: int) -> Origin:
+        """Where the calls for a device come from."""
+        name = devices.name or devices.modules[0] if devices.modules else "device"
+        task = Task("(udev-worker)", self.new_task(), _UDEVD, unit="systemd-udevd.service")
+        return Origin(task, alias=devices.alias or name, device=f"{name}{number}")
 
     def _wait_for_worker(self) -> Events:
         self._one_idle = self.env.event()
         yield self._one_idle
 
-    def _worker(self, loads: Loads) -> Events:
+    def _worker(self, loads: Loads, origin: Origin) -> Events:
         """One device."""
         yield self.timeout(self._about(self.costs.rules))
-        yield from self._probe(loads)
+        yield from self._probe(loads, origin)
         self._idle += 1
         if self._one_idle is not None:
             self._one_idle.succeed()
@@ -209,10 +221,12 @@ class _Boot(VirtualKernel):
 
     def _request(self, requests: Requests, number: int) -> Events:
         yield self.timeout(requests.at + number * requests.every)
-        yield from self.autoload.request_module(requests.string, requests.wait)
+        task = Task(requests.name or "?", self.new_task())
+        yield from self.autoload.request_module(requests.string, requests.wait, task=task)
 
     def execve(self, helper: Usermodehelper) -> Events:
         run = modprobe_of(self.kernel, self.modules, helper)
+        origin = helper_origin(helper, self.new_task())
 
         def running() -> Events:
             yield self.timeout(self._about(self.costs.helper))
@@ -220,7 +234,7 @@ class _Boot(VirtualKernel):
                 step = next(run)
                 while True:
                     yield self.timeout(self._about(self.costs.look) + self._about(self.costs.open))
-                    step = run.send((yield from self._load(str(step.path))))
+                    step = run.send((yield from self._load(str(step.path), origin)))
             except StopIteration as end:
                 return exited(end.value)
 
@@ -228,7 +242,7 @@ class _Boot(VirtualKernel):
 
     # -- kmod -------------------------------------------------------------------------------------
 
-    def _probe(self, loads: Loads) -> Events:
+    def _probe(self, loads: Loads, origin: Origin) -> Events:
         """kmod's probe of each module that the device's modalias resolves to.
 
         What is there stays, so one wait will do for looking at several such.
@@ -241,18 +255,18 @@ class _Boot(VirtualKernel):
             yield self.timeout(looking)
             looking = 0.0
             if not self._is_there(order[-1]):
-                yield from self._insert(order)
+                yield from self._insert(order, origin)
         if looking:
             yield self.timeout(looking)
 
-    def _insert(self, order: tuple[str, ...]) -> Events:
+    def _insert(self, order: tuple[str, ...], origin: Origin) -> Events:
         """kmod_module_probe_insert_module: each in turn, but for those that are there."""
         for name in order:
             yield self.timeout(self._about(self.costs.look))
             if self._is_there(name):
                 continue
             yield self.timeout(self._about(self.costs.open))
-            number = yield from self._load(name)
+            number = yield from self._load(name, origin)
             if number not in (0, errno.EEXIST):
                 break  # the others would not find its symbols
 
@@ -263,7 +277,7 @@ class _Boot(VirtualKernel):
             return True
         return wanted != "nothing" and self.kernel.is_live(name)
 
-    def _load(self, name: str) -> Generator[simpy.Event, Any, int]:
+    def _load(self, name: str, origin: Origin) -> Generator[simpy.Event, Any, int]:
         """One system call; 0 or the errno."""
         self.requests += 1
         file = self._file(name)
@@ -271,7 +285,7 @@ class _Boot(VirtualKernel):
         if self._by_user:
             yield from self._user_reads(file)
             call = InitModule(name)
-        number = yield from self.call(call)
+        number = yield from self.call(call, origin)
         if not number:
             yield self.timeout(self._about(self.costs.settle))
         self.out_of_memory += number == errno.ENOMEM
@@ -360,4 +374,4 @@ class _Boot(VirtualKernel):
         if module.every_processor:
             seconds += self.costs.visit * self.machine.processors
         yield self.timeout(self._about(seconds))
-        return InitResult()
+        return InitResult(-module.fails)

@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "simulate": "Boot a described machine in virtual time.",
     "record": "Record a kernel's module loads from its trace.",
     "replay": "Run a list of requests with times and actors, or account a recording.",
+    "blame": "Tell who is to blame for what was wasted, and what would help.",
     "timeline": "Draw module loads over time.",
     "export": "Tell module statistics to Prometheus.",
     "inspect": "Show what modules cost, loaded and as duplicates.",

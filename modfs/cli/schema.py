@@ -15,6 +15,7 @@ _FORMATS: dict[str, str] = {
     "scenario": "loader.simulate.scenario",
     "transcript": "modfs.verify.transcript",
     "recording": "loader.observe.recording_format",
+    "blame": "modfs.blame.report",
     "export": "modfs.export.write",
     "top": "modfs.top.batch",
 }
@@ -38,6 +39,7 @@ def command(name: str) -> None:
     scenario     a line of what modfs replay reads (JSON lines)
     transcript   a line of what modfs verify reads (JSON lines)
     recording    a line of what modfs record writes (JSON lines)
+    blame        what modfs blame --json prints
     export       what modfs export --json prints
     top          a line that modfs top --json prints
     """

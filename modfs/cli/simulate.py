@@ -18,7 +18,7 @@ from loader.errors import UserError
 from loader.simulate.from_tree import TreeModules, from_tree
 from loader.simulate.machine import Machine, check_names
 from loader.simulate.machine_file import read_machine
-from loader.words import parse_size
+from loader.words import parse_size, readable_size
 from modfs.cli.options import (
     FILE,
     compression_option,
@@ -230,8 +230,8 @@ _COLUMNS: tuple[tuple[str, Callable[[Run, Outcome], str]], ...] = (
     ("KERNEL", lambda run, outcome: run.kernel),
     ("CPUS", lambda run, outcome: str(run.machine.processors)),
     ("FAILED", lambda run, outcome: str(outcome.failed)),
-    ("WASTED", lambda run, outcome: _readable(outcome.snapshot.wasted_bytes)),
-    ("PEAK", lambda run, outcome: _readable(outcome.peak)),
+    ("WASTED", lambda run, outcome: readable_size(outcome.snapshot.wasted_bytes)),
+    ("PEAK", lambda run, outcome: readable_size(outcome.peak)),
     ("ENOMEM", lambda run, outcome: str(outcome.out_of_memory)),
     ("BOOT", lambda run, outcome: f"{outcome.boot:.2f} s"),
     ("WAITING", lambda run, outcome: f"{outcome.waiting:.1f} s"),
@@ -248,11 +248,3 @@ def _print(done: Sequence[Done], seed: int, as_json: bool) -> None:
         rows = [[heading for heading, _ in _COLUMNS]]
         rows += [[value(run, outcome) for _, value in _COLUMNS] for run, outcome in done]
         print(*aligned(rows), sep="\n")
-
-
-def _readable(size: int) -> str:
-    """Bytes as a person says them."""
-    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if size >= scale:
-            return f"{size / scale:.2f} {unit}"
-    return f"{size} B"

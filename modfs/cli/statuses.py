@@ -16,6 +16,7 @@ import click
 from loader.errors import UserError
 
 DONE, FAILED, MISUSED, NOT_STARTED, NOT_EXECUTED, NOT_FOUND = 0, 1, 2, 125, 126, 127
+ABOVE = 3
 BUSY = 32  # as umount(8)
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell tells of SIGINT and of SIGPIPE
 
@@ -27,6 +28,7 @@ STATUSES: tuple[tuple[int, str], ...] = (
         " record, replay: not all was seen",
     ),
     (MISUSED, "the command line, or a file that it names, is wrong"),
+    (ABOVE, "blame --fail-above: more was wasted"),
     (BUSY, "umount: somebody uses it"),
     (NOT_STARTED, "modfs run could not start; else its status is the command's"),
     (NOT_EXECUTED, "modfs run: the command cannot be executed"),

@@ -1,4 +1,8 @@
-"""A SOURCE on the command line, read: what happened, in the form of a recording."""
+"""A SOURCE on the command line, read: what happened, in the form of a recording.
+
+modfs.blame.sources knows what there can be; here it is asked for as a whole, and a mount whose
+server has gone to sleep holds nobody up.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +11,24 @@ import stat
 from pathlib import Path
 
 from loader.errors import UserError
-from loader.observe.recording import Recording, is_recording
+from loader.observe.recording import Recording
+from modfs.blame.sources import EVENTS, source_of
 from modfs.mount.aside import Silent, aside
 
-EVENTS = "events"
-"""The file of a mount that has the latest events, as lines of a recording."""
 
+def read_source(path: Path) -> Recording:
+    """What a mount, a recording, a trace's text, a scenario or a machine's boot tells.
 
-def read_source(path: Path, kernel: str | None = None) -> Recording:
-    """What a mount, a recording or a trace's text tells. ``kernel``: of a trace without it.
-
-    OSError: it cannot be read. UserError: it is none of these, or not whole.
+    OSError: it cannot be read. UserError: it is none of these.
     """
     if is_folder(path):
         return _of_mount(path)
-    if is_recording(path):
-        return Recording.read(path)
-    from modfs.tracing.record import recording_of
-
-    try:
-        return recording_of(path, kernel)
-    except UserError as error:
-        raise UserError(f"{error}, and it is no recording either") from None
+    source = source_of(path)
+    return Recording.parse(b"".join(source.lines), str(path))
 
 
 def is_folder(path: Path) -> bool:
-    """Is it a directory? Asked so that a server that has gone to sleep holds nobody up.
-
-    OSError: there is nothing. UserError: nobody answers.
-    """
+    """Is it a directory? OSError: there is nothing. UserError: its server does not answer."""
     try:
         return stat.S_ISDIR(aside(lambda: os.stat(path).st_mode))
     except Silent:
@@ -45,7 +38,14 @@ def is_folder(path: Path) -> bool:
 
 
 def _of_mount(folder: Path) -> Recording:
-    events = folder / EVENTS
-    if not events.exists():
-        raise UserError(f"{folder}: no mount of modfs that tells of events")
-    return Recording.read(events)
+    def read() -> str | None:
+        events = folder / EVENTS
+        return events.read_text("utf-8", "surrogateescape") if events.exists() else None
+
+    try:
+        content = aside(read)
+    except Silent:
+        raise UserError(f"{folder}: its server does not answer") from None
+    if content is None:
+        raise UserError(f"{folder}: no modfs with {EVENTS} is mounted there")
+    return Recording.parse(content.encode("utf-8", "surrogateescape"), str(folder / EVENTS))

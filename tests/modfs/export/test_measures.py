@@ -133,7 +133,7 @@ def test_a_file_that_is_whole_at_any_moment(tmp_path: Path) -> None:
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no trace event in it, and it is no recording"):
+    with pytest.raises(UserError, match="there is no trace event in it"):
         measure(PROJECT / "LICENSE", 5)
     with pytest.raises(FileNotFoundError):
         measure(tmp_path, 5)
