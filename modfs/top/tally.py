@@ -12,12 +12,14 @@ import msgspec
 from loader.engine.outcomes import KEPT, LIVE, REMOVED, SHARED, UNKNOWN
 from loader.observe.wasted import wasted
 from loader.release import Release
+from modfs.blame.tables import ON_ITS_WAY, THERE
 
 MODULE, WHO, REASON = "module", "who", "reason"
 VIEWS = (MODULE, WHO, REASON)
 OTHER = "(other)"
 _MOST_ROWS = 4096  # of a view; half of them, those that cost least, are then summed up
 _MOST_FAILURES = 200
+_LONGEST = 60  # letters of a reason
 _GOOD = frozenset({LIVE, SHARED, REMOVED, UNKNOWN})
 
 
@@ -84,11 +86,12 @@ class Seen(msgspec.Struct):
 
     @property
     def why(self) -> str:
-        """Why it failed."""
-        if self.reason:
-            return self.reason
+        """Why it failed, in the words of modfs blame."""
+        if self.duplicate:
+            return ON_ITS_WAY if self.waited else THERE
         step = "removal" if self.outcome == KEPT else self.outcome
-        return f"{step}: {'a duplicate' if self.duplicate else self.result_name or '?'}"
+        why = f": {self.reason}" if self.reason else ""
+        return f"{step} failed with {self.result_name or '?'}{why}"[:_LONGEST]
 
 
 _DECODE = msgspec.json.Decoder(Seen)

@@ -10,6 +10,7 @@ from loader.observe.call import ObservedCall
 from loader.observe.recording_write import item_line
 from loader.observe.replay import account, rules_of
 from loader.release import release
+from modfs.blame.tables import ON_ITS_WAY
 from modfs.top import tally
 from modfs.top.state import State
 from modfs.top.tally import MODULE, REASON, VIEWS, WHO, Tally
@@ -42,9 +43,7 @@ def test_rows() -> None:
     assert {name: row.calls for name, row in made.rows[WHO].items()} == {
         "modprobe": 1, "(udev-worker)": 2,
     }  # fmt: skip
-    assert {name: row.bytes for name, row in made.rows[REASON].items()} == {
-        "becoming: a duplicate": 1010
-    }
+    assert {name: row.bytes for name, row in made.rows[REASON].items()} == {ON_ITS_WAY: 1010}
     assert [failure.what for failure in made.failures] == ["xfs", "kvm"]
     assert (made.events, made.damaged) == (3, 2)
 
