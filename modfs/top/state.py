@@ -122,11 +122,11 @@ class State:
     def _seconds(self) -> float:
         return self.samples[1].at - self.samples[0].at if len(self.samples) == 2 else 0.0
 
-    def rates(self) -> Rates:
-        """Of the whole."""
+    def rates(self) -> Rates | None:
+        """Of the whole; None as long as there is one sample."""
         seconds = self._seconds()
         if not seconds:
-            return Rates(dict.fromkeys(_STEPS, 0.0), 0.0, 0.0, 0.0)
+            return None
         old, new = (sample.snapshot for sample in self.samples)
         return Rates(
             {

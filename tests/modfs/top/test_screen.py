@@ -58,6 +58,15 @@ def test_what_is_on_it() -> None:
     assert lines[11].split(maxsplit=1)[1] == (f"(udev-worker)[9] kvm: {ON_ITS_WAY}, 1.0 MiB"[:65])
 
 
+def test_the_first_report_has_no_rates() -> None:
+    """Nothing is known of what was gained a second, which is not the same as nothing gained."""
+    state = State(Path("/m"))
+    state.take(told(7), 5.0)
+    assert texts(state)[1:3] == [
+        "loaded 3  failed 7  wasted 7.0 MiB", "kread 0  decompress 0  becoming 7  load 0",
+    ]  # fmt: skip
+
+
 def test_a_kernel_without_events() -> None:
     """A real one: its list of duplicates is all that has names."""
     state = State(Path("/sys/kernel/debug/modules"))
