@@ -11,7 +11,8 @@ _MOST = 4096  # bytes of a command line that are kept
 
 
 def describe(task: Task) -> Task:
-    """``task`` with what /proc says of it now; unchanged where it has gone."""
+    """``task`` with what /proc says of it now, its name too if it is empty; unchanged where it has
+    gone."""
     folder = Path("/proc", str(task.tid))
     try:
         with (folder / "cmdline").open("rb") as file:
@@ -22,6 +23,7 @@ def describe(task: Task) -> Task:
     fields = dict(line.partition(":\t")[::2] for line in status.splitlines())
     command = " ".join(_text(word) for word in words)
     return task._replace(
+        name=task.name or fields.get("Name", "?"),
         parent=_number(fields.get("PPid")) if task.parent is None else task.parent,
         command=command or None,
         exe=_exe(folder) or task.exe,

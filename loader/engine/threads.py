@@ -206,6 +206,10 @@ class LiveKernel:
         self._stopping = True
         self.wake()
 
+    def wait(self, step: sequence.Wait, caller: Caller = ANYONE) -> None:
+        """Wait as a call does. LoadError: EINTR, SHUT_DOWN."""
+        self._wait(step, caller)
+
     # -- driving a sequence -----------------------------------------------------------------------
 
     def _go_on(

@@ -101,8 +101,8 @@ class ModuleImage:
 
     def state_facts(self) -> Facts:
         """What can be told of it without holding it; to be asked for once it is complete."""
-        sizes = map(int, (self.read_bytes, self.len, self.clen))  # a document's are of its own kind
-        self.facts = Facts(self.name, *sizes, self.layout)
+        size, length = int(self.read_bytes), int(self.len)  # a document's are of its own kind
+        self.facts = Facts(self.name, size, length, int(self.clen), self.layout)
         return self.facts
 
     @property

@@ -90,4 +90,5 @@ def _saving(
     outcome = boot(machine, config)
     left = outcome.snapshot.wasted_bytes
     before = sum(1 for _ in made.recording.items)
-    return Saving(remedy, before - outcome.requests, made.wasted - left, left, 0, names)
+    uncounted = remedies.uncounted(made.recording) if remedy == remedies.NO_FAILING else 0
+    return Saving(remedy, before - outcome.requests, made.wasted - left, left, uncounted, names)

@@ -110,9 +110,9 @@ def _by_less(recording: Recording, own: Release, base: int) -> Iterator[Saving]:
         if not gone:
             continue
         left = _without(recording, own, keep)
-        uncounted = sum(map(_uncounted, gone))
+        spared = sum(map(_uncounted, gone))
         names = _most_frequent(call.alias if remedy == ONCE_ALIAS else call.module for call in gone)
-        yield Saving(remedy, len(gone), base - left, left, uncounted, names)
+        yield Saving(remedy, len(gone), base - left, left, spared, names)
 
 
 def _without(recording: Recording, own: Release, keep: Keep) -> int:
@@ -128,6 +128,11 @@ def _wasted(made: Anew) -> int:
 
 def _calls(recording: Recording) -> Iterator[ObservedCall]:
     return (item for item in recording.items if isinstance(item, ObservedCall))
+
+
+def uncounted(recording: Recording) -> int:
+    """Bytes of inits that failed, which the kernel counts nowhere."""
+    return sum(map(_uncounted, _calls(recording)))
 
 
 def _uncounted(call: ObservedCall) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -28,7 +30,8 @@ In /etc/fstab (mount.fuse of the package fuse runs modfs, which must be in its P
 )
 @click.argument("mountpoint", type=click.Path())
 @click.option("-o", "options", multiple=True, metavar="OPTS", help="As for mount(8): allow_other,"
-    " ro, ...; control_mode=0660 for who may write requests; kernel=6.4 and the like.")  # fmt: skip
+    " ro, ...; control_mode=0660 for who may write requests; events=N that are kept (10000);"
+    " kernel=6.4 and the like.")  # fmt: skip
 @click.option("-t", "_type", hidden=True)  # mount.fuse passes it on
 @click.option("--foreground", "-f", is_flag=True, help="Stay, until unmounted or Ctrl-C.")
 @click.option("--host", is_flag=True, help="This machine's own kernel, as it is seen; as root.")
@@ -36,6 +39,8 @@ In /etc/fstab (mount.fuse of the package fuse runs modfs, which must be in its P
     help="The server's log; SIGHUP has it go on in a new file of that name.")  # fmt: skip
 @click.option("--pid-file", type=click.Path(dir_okay=False), metavar="FILE",
     help="Holds the server's process number as long as it serves.")  # fmt: skip
+@click.option("--events", type=click.Path(dir_okay=False), metavar="FILE",
+    help="Appends all events, as a recording; one of 64 MiB goes to FILE.1.")  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Also log what the kernel would log.")
 @engine_options
 def command(**values: Any) -> int:
@@ -48,8 +53,10 @@ def command(**values: Any) -> int:
     since then, by its event tracing. It has no control; losses tells what was not seen.
     """
     parsed = MountOptions.parse(values.pop("options"), _OWN)
+    file = values.pop("events")
+    parsed = replace(parsed, events_file=file and os.path.abspath(file))
     if values.pop("host"):
-        if EngineOptions.pop(values) != EngineOptions() or parsed.own:
+        if EngineOptions.pop(values) != EngineOptions() or parsed.own or file:
             raise UserError("--host is this machine's kernel: it is as it is", status=MISUSED)
         return _mount_host(values, parsed)
     for name, text in parsed.own:

@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from loader.calls import File
+from loader.calls import File, Task
 from loader.errors import LoadError
 from modfs.control.credentials import Status, who_answers_for
 from modfs.control.deputies import Order
@@ -29,7 +29,7 @@ class Client:
     """The thread that writes, for the time of its write; after that, what was ``kept`` of it."""
 
     __slots__ = ("_asked", "_certain", "_folders", "_home", "_kept", "_opener", "_status",
-                 "_whose", "command", "pid", "refused")  # fmt: skip
+                 "_task", "_whose", "command", "pid", "refused")  # fmt: skip
 
     def __init__(self, opener: Opener, asked: Asked, status: Status, certain: bool = False) -> None:
         """``certain``: its credentials have been compared with the opener's."""
@@ -39,6 +39,7 @@ class Client:
         self._home: bool | None = None
         self._whose: str | None = None
         self._kept = False
+        self._task: Task | None = None
         self.command, self.pid = status.command, status.pid
         self.refused = False
 
@@ -50,6 +51,7 @@ class Client:
 
     def keep(self) -> None:
         """Its write is over, but a line of it is left: nothing more will be asked of it."""
+        self.task()
         if not self._kept and self._opener.credentials is not None:
             with suppress(OSError):  # what is missing then cannot be opened
                 self._folder("cwd")
@@ -57,6 +59,12 @@ class Client:
                     self._folder("root")
                 self._account()
         self._kept = True
+
+    def task(self) -> Task:
+        """Who it is, for people."""
+        if self._task is None:
+            self._task = self._opener.task(self._asked, self._status)
+        return self._task
 
     # -- files ------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 
+from loader.calls import Task
 from modfs.control.client import Client
 from modfs.control.credentials import (
     Credentials,
@@ -25,6 +26,7 @@ from modfs.control.credentials import (
 from modfs.control.deputies import Deputies
 from modfs.control.home import Home
 from modfs.linux import capability_sets
+from modfs.who import describe
 
 Asked = tuple[int, int, int]
 """(uid, gid, thread number) of who asks for an operation: those that count for files."""
@@ -55,7 +57,7 @@ class Ours:
 class Opener:
     """Who opened a control node."""
 
-    __slots__ = ("_capabilities", "_ids", "_is_itself", "_last", "_may", "_status",
+    __slots__ = ("_capabilities", "_described", "_ids", "_is_itself", "_last", "_may", "_status",
                  "credentials", "ours")  # fmt: skip
 
     def __init__(self, ours: Ours, asked: Asked) -> None:
@@ -64,6 +66,7 @@ class Opener:
         self._status = unseen(asked[2])
         self._capabilities = b""
         self._may: bool | None = None
+        self._described: tuple[Status, Task] | None = None
         self.credentials: Credentials | None = None
         """None: they cannot be known."""
         self._is_itself = True
@@ -94,6 +97,12 @@ class Opener:
         if not client.refused:
             self._last, self._status = asked, status
         return client
+
+    def task(self, asked: Asked, status: Status) -> Task:
+        """Who that is, for people. To be asked during a write only; looked up once for a thread."""
+        if self._described is None or self._described[0] is not status:
+            self._described = status, describe(Task(status.command, asked[2]))
+        return self._described[1]
 
     def is_still(self, asked: Asked) -> bool:
         """Are these, now, the opener's credentials? To be asked during a write only."""

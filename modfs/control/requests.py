@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from loader.calls import Caller, DeleteModule, FinitModule, InitModule, RequestModule
+from loader.calls import Caller, DeleteModule, FinitModule, InitModule, Origin, RequestModule
 from loader.engine.kmod import as_errno, as_text
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError, UserError
@@ -59,9 +59,12 @@ class _Tools:
     def __init__(self, live: LiveKernel, client: Client, interrupted: Callable[[], bool]) -> None:
         self.live = live
         self.client = client
-        self.caller = Caller(interrupted, open=client.open)
+        self.caller = Caller(interrupted, open=client.open, origin=self._origin)
         self.told = ""
         """What there is to tell besides the errno."""
+
+    def _origin(self, alias: str | None = None, file: str | None = None) -> Origin:
+        return Origin(self.client.task(), alias, file=file)
 
     def carry_out(self, request: Request) -> int:
         """0, or the errno with which it ended."""
@@ -93,18 +96,22 @@ class _Tools:
 
     def insmod(self, request: Insmod) -> None:
         """One file. OSError."""
-        self._insert(self.client.open_path(request.file), request.params, request.flags)
+        fd, origin = self.client.open_path(request.file), self._origin(file=request.file)
+        self._insert(fd, request.params, request.flags, origin)
 
-    def _insert(self, fd: int, params: str, flags: int) -> None:
+    def _insert(self, fd: int, params: str, flags: int, origin: Origin) -> None:
         """What kmod does with a file. It is closed in the end."""
         try:
-            self._call(insertion(fd, params, flags, self.live.config.compression))
+            self._call(insertion(fd, params, flags, self.live.config.compression), origin)
         finally:
             os.close(fd)
 
-    def _call(self, call: FinitModule | InitModule | DeleteModule) -> None:
+    def _call(
+        self, call: FinitModule | InitModule | DeleteModule, origin: Origin | None = None
+    ) -> None:
         """A call on descriptors of this process."""
-        self.live.call(call, Caller(self.caller.signal_pending))
+        told = self._origin if origin is None else lambda: origin
+        self.live.call(call, Caller(self.caller.signal_pending, origin=told))
 
     # -- modprobe ---------------------------------------------------------------------------------
 
@@ -131,7 +138,9 @@ class _Tools:
         is_target = name == target
         params, flags = (request.params, request.flags) if is_target else ("", 0)
         try:
-            self._insert(self.client.open_ours(str(probe.path)), params, flags)
+            path = str(probe.path)
+            alias = request.name if canonical(request.name) != target else None
+            self._insert(self.client.open_ours(path), params, flags, self._origin(alias, path))
         except OSError as error:
             was_there = error.errno == errno.EEXIST and not (is_target and request.first_time)
             if not was_there and probe.required:

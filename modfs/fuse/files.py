@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +39,8 @@ class FileSystem(Protocol):
     def open(self, path: bytes, flags: int) -> int: ...
 
     def read(self, handle: int, size: int, offset: int) -> bytes: ...
+
+    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool: ...
 
     def write(self, handle: int, data: bytes) -> int: ...
 

@@ -25,6 +25,8 @@ _FUNCTIONS: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("fuse_kern_chan_new", (c_int,), c_void_p),
     ("fuse_loop_mt", (c_void_p,), c_int),
     ("fuse_destroy", (c_void_p,), None),
+    ("fuse_notify_poll", (c_void_p,), c_int),
+    ("fuse_pollhandle_destroy", (c_void_p,), None),
 )
 
 
@@ -73,6 +75,25 @@ class Arguments(ctypes.Structure):
     """struct fuse_args"""
 
     _fields_ = (("argc", c_int), ("argv", c_void_p), ("allocated", c_int))
+
+
+def operations_type(fuse: Any) -> Any:
+    """struct fuse_operations with poll, which is the first field that fusepy's has not."""
+    fields = {"_fields_": [("poll", c_void_p)]}
+    return type("fuse_operations", (fuse.fuse_operations,), fields)
+
+
+class PollHandle:
+    """Who polls a file and wants to be told: call it, once; what is not called is let go."""
+
+    def __init__(self, library: Any, handle: int) -> None:
+        self._library, self._handle = library, handle
+
+    def __call__(self) -> None:
+        self._library.fuse_notify_poll(self._handle)
+
+    def __del__(self) -> None:
+        self._library.fuse_pollhandle_destroy(self._handle)
 
 
 def fuse_new(library: Any) -> Any:

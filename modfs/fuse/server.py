@@ -12,6 +12,7 @@ import ctypes
 import errno
 import logging
 import os
+import select
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ from typing import Any
 
 from loader.errors import UserError
 from modfs.fuse.files import FileSystem
-from modfs.fuse.library import Arguments, fuse_new, load_fusepy
+from modfs.fuse.library import Arguments, PollHandle, fuse_new, load_fusepy, operations_type
 from modfs.fuse.python_states import KeptStates
 
 log = logging.getLogger("modfs.fuse")
@@ -44,6 +45,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "write": (c_void_p, c_void_p, c_size_t, c_long, c_void_p),
     "flush": (c_void_p, c_void_p),
     "release": (c_void_p, c_void_p),
+    "poll": (c_char_p, c_void_p, c_void_p, c_void_p),
     "truncate": (c_char_p, c_long),
     "create": (c_char_p, c_uint, c_void_p),
     # What debugfs refuses.
@@ -58,6 +60,8 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "chown": (c_char_p, c_uint, c_uint),
 }
 
+_POLL_IN = select.POLLIN | select.POLLRDNORM
+_POLL_OUT = select.POLLOUT | select.POLLWRNORM
 _FILL = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_long)
 
 
@@ -149,8 +153,9 @@ class Server:
     # -- callbacks --------------------------------------------------------------------------------
 
     def _operations(self) -> Any:
-        operations = self._fuse.fuse_operations()
+        operations = operations_type(self._fuse)()
         types = {name: kind for name, kind, *_ in self._fuse.fuse_operations._fields_}
+        types["poll"] = c_void_p
         for name, arguments in _PROTOTYPES.items():
             if name in self._without:
                 continue
@@ -246,6 +251,13 @@ class Server:
 
     def _flush(self, path: int, info: int) -> int:
         self._files.flush(self._handle(info))
+        return 0
+
+    def _poll(self, path: bytes, info: int, handle: int | None, ready: int) -> int:
+        """Files of ours can always be written; ``handle`` is to be told when one can be read."""
+        notify = PollHandle(self._lib, handle) if handle else None
+        can_read = self._files.poll(self._handle(info), notify)
+        c_uint.from_address(ready).value = _POLL_OUT | (_POLL_IN if can_read else 0)
         return 0
 
     def _release(self, path: int, info: int) -> int:

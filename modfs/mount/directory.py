@@ -4,6 +4,7 @@
     kmsg                                     what the kernel would have logged
     control                                  requests, see modfs.control
     autoload                                 settings, see loader.engine.settings
+    events, events_pipe                      the latest calls as a recording; all, as they come
 
 The host's kernel lets one writer at a time into an inode. So that writers really run side by side,
 ``control`` is a symbolic link whose target is another name, and so another inode, each time it is
@@ -23,12 +24,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NoReturn
 
+from loader.calls import Caller
 from loader.engine.settings import MODE, settings
 from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from modfs.control.opener import Ours
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
 from modfs.mount.control_file import ControlFile, Nodes, TextFile
+from modfs.mount.events import Events, PipeFile
+from modfs.mount.options import KEPT
 from modfs.mount.room import BoundedRequests
 from modfs.mount.setting_file import SettingFile
 from modfs.texts import FILES, proc_modules, sys_module
@@ -38,6 +42,7 @@ _SERVER = b".control/server"  # the number of the process that serves
 _END = b".control/end"  # who reads it has the server end
 _STATUS = b".control/status"
 _AUTOLOAD = b"autoload/"
+_EVENTS, _PIPE = b"events", b"events_pipe"
 _ROOT, _AUTOLOAD_FOLDER = 1, 2  # what opendir calls them
 _ROOT_INODE, _CONTROL_INODE, _NODE_INODE = 1, 1000, 10_000
 
@@ -60,6 +65,7 @@ class ModulesDirectory:
         control_mode: int = 0o600,
         end: Callable[[], None] | None = None,
         instead: Callable[[int], int] = lambda fd: fd,
+        events: Events | None = None,
     ) -> None:
         """``end`` has the server end, where it can be told to; it returns at once. ``instead``: see
         modfs.control.opener.Ours."""
@@ -74,6 +80,8 @@ class ModulesDirectory:
             for name, file in FILES.items()
         }
         self._texts[b"kmsg"] = live.kmsg
+        self._events = events or Events(live, KEPT)
+        self._texts[_EVENTS] = self._events.text
         # For programs of ours that join this engine.
         self._texts[_SERVER] = lambda: f"{os.getpid()}\n"
         since = time.time()
@@ -91,6 +99,8 @@ class ModulesDirectory:
         }
         modes = dict.fromkeys(self._texts, 0o444) | dict.fromkeys(self._settings, MODE)
         modes |= {name.encode(): file.mode for name, file in FILES.items()}
+        # Who asked, by command line and user, is nobody's business but who mounted (security.md).
+        modes |= {_EVENTS: 0o400, _PIPE: 0o400}
         modes |= {_END: 0o400} if end is not None else {}
         self._attributes: dict[bytes, Attributes] = {
             b"/" + name: Attributes(stat.S_IFREG | mode, inode=number)
@@ -101,7 +111,7 @@ class ModulesDirectory:
         self._attributes[b"/autoload"] = DIRECTORY
         self._attributes[b"/control"] = Attributes(stat.S_IFLNK | 0o777, inode=_CONTROL_INODE)
         self._nodes = Nodes()
-        self._handles: dict[int, TextFile] = {}
+        self._handles: dict[int, TextFile | PipeFile] = {}
         self._closed = threading.Condition()
         self._ending = False
         self._numbers = itertools.count(1)
@@ -138,7 +148,7 @@ class ModulesDirectory:
         """Names in a directory; control nodes are not listed."""
         if directory == _ROOT:
             yield from (name for name in self._texts if b"/" not in name)
-            yield from (b"control", b"autoload")
+            yield from (b"control", b"autoload", _PIPE)
         elif directory == _AUTOLOAD_FOLDER:
             yield from (name.removeprefix(_AUTOLOAD) for name in self._settings)
 
@@ -150,11 +160,13 @@ class ModulesDirectory:
     def open(self, path: bytes, flags: int) -> int:
         """A handle. OSError: ENOENT."""
         handle = next(self._numbers)
-        self._handles[handle] = self.open_file(path)
+        self._handles[handle] = self.open_file(path, flags)
         return handle
 
-    def open_file(self, path: bytes) -> TextFile:
-        """An open file. OSError: ENOENT."""
+    def open_file(self, path: bytes, flags: int = 0) -> TextFile | PipeFile:
+        """An open file. OSError: ENOENT; EAGAIN too many of events_pipe."""
+        if path[1:] == _PIPE:
+            return PipeFile(self._events, Caller(self._operation.interrupted), flags)
         compose = self._texts.get(path[1:])
         if compose is not None:
             return TextFile(compose)
@@ -166,6 +178,11 @@ class ModulesDirectory:
     def read(self, handle: int, size: int, offset: int) -> bytes:
         """Part of an open file."""
         return self._handles[handle].read(size, offset)
+
+    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool:
+        """Can something be read now? Else ``notify`` is called once it can."""
+        file = self._handles[handle]
+        return file.poll(notify) if isinstance(file, PipeFile) else True
 
     def write(self, handle: int, data: bytes) -> int:
         """Requests. OSError: the errno of the first that failed."""

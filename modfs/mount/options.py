@@ -16,29 +16,37 @@ _GENERIC = frozenset(
 )
 
 
+KEPT, MOST_EVENTS = 10_000, 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """What -o means here: options for FUSE, our own, and the mode of the control file."""
+    """What -o means here: options for FUSE, our own, and the mode of the control file. ``events``:
+    how many are kept; ``events_file``: where all go."""
 
     fuse: tuple[str, ...] = ()
     own: tuple[tuple[str, str], ...] = ()
     control_mode: int = 0o600
+    events: int = KEPT
+    events_file: str | None = None
 
     @classmethod
     def parse(cls, texts: tuple[str, ...], own: frozenset[str]) -> MountOptions:
         """From the texts after -o. ``own``: names that are options of the command. UserError."""
         fuse: list[str] = []
         found: list[tuple[str, str]] = []
-        mode = 0o600
+        mode, events = 0o600, KEPT
         for word in (word for text in texts for word in text.split(",") if word):
             name, _, value = word.partition("=")
             if name == "control_mode":
                 mode = _octal(value)
+            elif name == "events":
+                events = _count(value)
             elif name in own:
                 found.append((name, value))
             elif name not in _GENERIC and not name.startswith(("x-", "comment")):
                 fuse.append(word)
-        return cls(tuple(fuse), tuple(found), mode)
+        return cls(tuple(fuse), tuple(found), mode, events)
 
 
 def _octal(text: str) -> int:
@@ -49,6 +57,12 @@ def _octal(text: str) -> int:
     if not 0 <= mode <= 0o777:
         raise UserError(f"control_mode={text}: not a mode such as 0660")
     return mode
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 7 and int(text) <= MOST_EVENTS):
+        raise UserError(f"events={text}: not a number from 0 to {MOST_EVENTS:,}")
+    return int(text)
 
 
 # -- serving --------------------------------------------------------------------------------------

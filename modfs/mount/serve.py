@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from loader.errors import UserError
 from modfs.mount.ending import Ending
+from modfs.mount.events import Events, EventsFile
 from modfs.mount.options import MountOptions, mount_options
 
 if TYPE_CHECKING:
@@ -30,15 +32,31 @@ def serve(
     from modfs.mount.directory import ModulesDirectory
 
     server = Server(mount_options(options.fuse))
+    events = Events(live, options.events)
     if threading.current_thread() is not threading.main_thread():
-        files = ModulesDirectory(live, server, options.control_mode)
+        files = ModulesDirectory(live, server, options.control_mode, events=events)
         return server.run(mountpoint, files, ready)
     ending = Ending(live, server, mountpoint, hung_up)
-    files = ModulesDirectory(live, server, options.control_mode, ending.begin)
+    mode = options.control_mode
+    files = ModulesDirectory(live, server, mode, ending.begin, events=events)
+    file = _events_file(events, options.events_file)
 
     def mounted() -> None:
         ending.mounted()
         ready()
 
     with ending.watching(files):
-        return server.run(mountpoint, files, mounted)
+        try:
+            return server.run(mountpoint, files, mounted)
+        finally:
+            live.shutdown()
+            if file is not None:
+                file.close()
+
+
+def _events_file(events: Events, path: str | None) -> EventsFile | None:
+    """UserError: it cannot be opened."""
+    try:
+        return None if path is None else EventsFile(events, path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None

@@ -13,12 +13,23 @@ import select
 import threading
 from collections.abc import Callable
 
-from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
+from loader.calls import (
+    Call,
+    Caller,
+    DeleteModule,
+    File,
+    FinitModule,
+    InitModule,
+    Origin,
+    SystemCalls,
+    Task,
+)
 from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
+from modfs.who import describe
 
 log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
@@ -148,7 +159,12 @@ class Supervisor:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
-        caller = Caller(waiting.pending, capable, self._open_callers(notification))
+        caller = Caller(
+            waiting.pending,
+            capable,
+            self._open_callers(notification),
+            origin=lambda: Origin(describe(Task("", notification.tid))),
+        )
         try:
             call = self._read[notification.call](notification)
             if seccomp.is_valid(self._listener, notification):

@@ -19,6 +19,7 @@ from loader.engine.settings import Setting
 from modfs.fuse.files import DIRECTORY, Attributes
 from modfs.mount.control_file import TextFile
 from modfs.mount.directory import ModulesDirectory
+from modfs.mount.events import PipeFile
 from modfs.mount.setting_file import SettingFile
 
 _FILE = Attributes(stat.S_IFREG | 0o444)
@@ -283,6 +284,11 @@ class Views:
     def read(self, handle: int, size: int, offset: int) -> bytes:
         """Part of an open file."""
         return self._opened[handle].read(size, offset)
+
+    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool:
+        """Can something be read now? Of all files but one always."""
+        file = self._opened[handle]
+        return file.poll(notify) if isinstance(file, PipeFile) else True
 
     def write(self, handle: int, data: bytes) -> int:
         """OSError: EBADF, or a request's errno."""

@@ -36,7 +36,14 @@ def mount(mounted: Callable[..., Path], make: Callable[..., Path]) -> Path:
 
 
 def test_names_modes_and_owner(mount: Path) -> None:
-    assert set(os.listdir(mount)) == {*FILES, "autoload", "control", "kmsg"}
+    assert set(os.listdir(mount)) == {
+        *FILES,
+        "autoload",
+        "control",
+        "events",
+        "events_pipe",
+        "kmsg",
+    }
     for name, file in FILES.items():
         status = os.stat(mount / name)
         assert stat.S_ISREG(status.st_mode)

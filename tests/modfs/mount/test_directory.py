@@ -30,7 +30,8 @@ COUNTERS = {
     *(f"failed_{step}" for step in FAILED),
     *(f"invalid_{step}_bytes" for step in LOST),
 }
-NAMES = {"stats", *COUNTERS, "unloaded_tainted", "kmsg", "control", "autoload"}
+EVENTS = {"events", "events_pipe"}
+NAMES = {"stats", *COUNTERS, *EVENTS, "unloaded_tainted", "kmsg", "control", "autoload"}
 
 
 def error_of(door: Door, path: str) -> int:
