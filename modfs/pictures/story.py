@@ -44,6 +44,9 @@ _UNTIL = (
     ("initialized", INIT),
 )
 
+# And what it does after the last moment that it got to, until it ends or waits.
+_AFTER = {"checked": CHECK, "laid_out": LINK, "allocated": LINK, "init": INIT}
+
 GOOD = frozenset({outcomes.LIVE, outcomes.SHARED, outcomes.REMOVED})
 """Outcomes that are no failure, unless the result is an errno."""
 
@@ -164,28 +167,29 @@ def _bar(call: ObservedCall, cost: int, who: str, why: str) -> Bar | None:
 
 def _parts(call: ObservedCall, begin: float, end: float) -> Iterator[Part]:
     """What it did one after the other; parts of no length are left out."""
-    reached = begin
+    reached, last = begin, ""
     for phase, kind in _UNTIL:
         at = call.phases.get(phase)
+        last = phase if at is not None else last
         if at is not None and at > reached:
             yield Part(kind, at)
             reached = at
     # Whoever is said to have waited did so at last.
     waits = max(reached, end - call.waited) if call.waited else end
     if waits > reached:
-        yield Part(OTHER if call.waited else _rest(call), waits)
+        yield Part(_rest(call, last), waits)
     if end > waits:
         yield Part(WAIT, end)
 
 
-def _rest(call: ObservedCall) -> str:
-    """What a call does after the last phase that it got to."""
+def _rest(call: ObservedCall, last: str) -> str:
+    """What a call does after the phase ``last``."""
     if call.outcome in (outcomes.REMOVED, outcomes.KEPT):
         return REMOVE
     # module_patient_check_exists waits until who loads that name has come to an end.
-    if call.outcome == outcomes.SHARED or call.duplicate:
+    if not call.waited and (call.outcome == outcomes.SHARED or call.duplicate):
         return WAIT
-    return OTHER
+    return _AFTER.get(last, OTHER)
 
 
 def _reason(words: Blame, line: Line) -> str:

@@ -70,6 +70,19 @@ def test_who_waits() -> None:
     assert [bar.wasted for bar in bars] == [0, 10, 0]
 
 
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [("read", OTHER), ("checked", CHECK), ("laid_out", LINK), ("allocated", LINK), ("init", INIT)],
+)
+def test_where_it_failed(phase: str, kind: str) -> None:
+    """The last part of a failed load is what it did when it failed."""
+    call = ObservedCall(
+        1, "finit_module", TASK, "load", 1.0, 3.0, 2, length=10, phases={phase: 2.0}
+    )
+    (bar,) = drawn(call)
+    assert bar.parts[-1] == (kind, 3.0) and bar.parts[0].end == 2.0
+
+
 def test_how_long_it_waited() -> None:
     """Where that is told, it was at the end; the time before has another name."""
     call = ObservedCall(
