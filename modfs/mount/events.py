@@ -137,7 +137,7 @@ class Follower:
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             self._waits = True
             try:
-                if not self._wait(self):
+                if not self._wait(self) and not self._queue:
                     return b""
             finally:
                 self._waits = False
