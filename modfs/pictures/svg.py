@@ -13,6 +13,7 @@ from modfs.pictures.story import KINDS, Bar, Story
 
 _WIDE, _GUTTER, _RIGHT = 1200, 190, 12
 _ROW, _GAP, _AXIS, _HEAD = 14, 5, 22, 48
+_LOWER = ((300, 1.0), (100, 2.0), (32, 4.0), (8, 6.0))  # rows of a lane, pixels of each
 _LONGEST_NAME = 24  # letters that the gutter has room for
 
 _LIGHT = {
@@ -73,7 +74,7 @@ class _Part:
         self._length = length
         self._top = top
         self._lanes = lanes(story)
-        heights = [len(lane.rows) * self._row(lane) + _GAP for lane in self._lanes]
+        heights = [max(len(lane.rows) * self._row(lane), _ROW) + _GAP for lane in self._lanes]
         self._first = top + _HEAD + _AXIS
         self.bottom = self._first + sum(heights) + 10
         self._heights = heights
@@ -88,7 +89,9 @@ class _Part:
 
     @staticmethod
     def _row(lane: Lane) -> float:
-        return _ROW if len(lane.rows) <= 8 else 6
+        """The more calls there are at one time, the lower each: a storm is to be seen as one."""
+        rows = len(lane.rows)
+        return next((height for most, height in _LOWER if rows > most), _ROW)
 
     def _x(self, seconds: float) -> float:
         return _GUTTER + seconds / self._length * (_WIDE - _GUTTER - _RIGHT)
@@ -143,9 +146,10 @@ class _Part:
         top = self._first
         for lane, height in zip(self._lanes, self._heights, strict=True):
             row_height = self._row(lane)
+            gap = 2 if row_height == _ROW else 1 if row_height > 2 else 0
             for number, row in enumerate(lane.rows):
                 for bar in row:
-                    yield self._bar(bar, top + number * row_height, row_height - 2)
+                    yield self._bar(bar, top + number * row_height, row_height - gap)
             top += height
 
     def _bar(self, bar: Bar, y: float, height: float) -> str:
@@ -161,8 +165,8 @@ class _Part:
         if not bar.parts:
             made.append(_rect("other", left, y, right - left, height))
         if bar.failed:
-            line = 3 if height > 8 else 1.5
-            made.append(_rect("failed", left, y + height - line, right - left, line))
+            if height > 8:
+                made.append(_rect("failed", left, y + height - 3, right - left, 3))
             made.append(_rect("failed", max(left, right - 2.5), y, min(2.5, right - left), height))
         return "".join([*made, "</g>\n"])
 

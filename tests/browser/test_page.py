@@ -101,6 +101,11 @@ def test_search(shows: Shows) -> None:
     browser = shows(recording_of(EARLY))
     typed(browser, "/kvm eexist")
     assert text(browser, "#found") == "14 matches"  # seven of kvm, seven of kvm_amd
+    seen = (
+        "const p = view.panes[0]; return p.scroll.scrollTop <= p.source.lanes.find(one => one.name"
+    )
+    seen += " === 'kvm').top && p.scroll.scrollTop > 0"
+    assert browser.execute_script(seen)  # what was found is scrolled to
     browser.execute_script("document.querySelector('#only').click()")
     lanes = "return view.panes[0].source.lanes.map(lane => lane.name)"
     assert browser.execute_script(lanes) == ["kvm", "kvm_amd"]
