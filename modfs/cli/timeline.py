@@ -77,8 +77,10 @@ def command(source: Path, other: Path | None, output: Path, title: str | None) -
     with ending_with(MISUSED):
         stories = [_story(path, title if other is None else None) for path in sources]
     text = _FORMATS[output.suffix](stories)
-    with ending_with(FAILED):
+    try:
         output.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:  # a full disk does not say which file it was
+        raise UserError(f"{output}: {error.strerror}", status=FAILED) from None
     return DONE
 
 

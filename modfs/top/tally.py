@@ -65,7 +65,9 @@ class Seen(msgspec.Struct):
         if name is None or name == "OK":
             return None if name is None else 0
         text = str(name)
-        return int(text) if text.isdigit() else int(getattr(errno, text, 0))
+        if text.isascii() and text.isdigit():
+            return int(text[:20])
+        return next((number for number, known in errno.errorcode.items() if known == text), 0)
 
     @property
     def failed(self) -> bool:
@@ -143,7 +145,7 @@ class Tally:
         for line in lines:
             try:
                 seen = _DECODE.decode(line)
-            except msgspec.MsgspecError:
+            except ValueError:  # msgspec's own, and of bytes that are no UTF-8
                 self.damaged += 1
                 continue
             if seen.lost is not None:
@@ -197,5 +199,5 @@ def number_of(line: bytes) -> int:
     """The number of an event; -1 if the line is none."""
     try:
         return _DECODE.decode(line).n
-    except msgspec.MsgspecError:
+    except ValueError:
         return -1

@@ -57,3 +57,8 @@ def test_what_it_cannot_take(environment: dict[str, str], tmp_path: Path) -> Non
         assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
     done = timeline(environment, STOCK[0], "-o", tmp_path / "none" / "x.svg")
     assert done.returncode == 1 and "No such file or directory" in done.stderr
+    full = tmp_path / "full.svg"
+    full.symlink_to("/dev/full")
+    done = timeline(environment, STOCK[0], "-o", full)
+    assert done.returncode == 1
+    assert done.stderr == f"modfs timeline: {full}: No space left on device\n"
