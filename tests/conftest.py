@@ -7,6 +7,7 @@ A mount here is the real one: ``modfs mount`` as a user types it, through the ke
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,12 @@ from tests.recordings import DATA
 PROJECT = Path(__file__).parent.parent
 COMMANDS = Path(sys.executable).parent
 """The folder that holds the command ``modfs``."""
+
+# A shell that runs the tests in the background has them, and all their programs, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 _CHEAP = ("loader", "modfs", "oracle")
 
@@ -51,10 +58,16 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder; whatever is mounted in it at the end of the test is unmounted."""
-    yield tmp_path
-    unmount_below(tmp_path)
+def workshop() -> Iterator[Path]:
+    """An empty folder; whatever is mounted in it at the end of the test is unmounted.
+
+    Not one of pytest's, which other runs of it close to other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="modfs-test-") as folder:
+        try:
+            yield Path(folder)
+        finally:
+            unmount_below(Path(folder))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
 #   tools/setup.sh packages also what builds and tries packages
 #   tools/setup.sh kernels  also QEMU, to boot kernels with
 #   tools/setup.sh pictures also a browser, and what checks texts for Prometheus
+#   tools/setup.sh kernel-sources  also what builds kernels
 #   tools/setup.sh bench    also the library the benchmark's C file system is built with
 #
 # Quick when there is nothing to do. As root, or where sudo asks for no password, it installs
@@ -13,7 +14,7 @@
 # PYTHON=/path/to/python chooses the Python to use (3.11 or later).
 set -eu
 
-level=${1:?usage: tools/setup.sh run|test|bench|packages|kernels|pictures}
+level=${1:?usage: tools/setup.sh run|test|bench|packages|kernels|kernel-sources|pictures}
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # depmod and ldconfig are not in every user's PATH
 
@@ -57,15 +58,17 @@ missing_packages() {
         packages=$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')
     fi
 
-    # fuse3 has a fusermount that serves libfuse 2 too. The older package, fuse, cannot stand
-    # beside fuse3, which much else on a desktop depends on.
-    wants fusermount fuse3
-    wants_library 'libfuse\.so\.2' libfuse2
+    # fuse3 has a fusermount that serves libfuse 2 too, and brings a libfuse 3. The older package,
+    # fuse, cannot stand beside fuse3, which much else on a desktop depends on.
+    command -v fusermount >/dev/null 2>&1 || wants fusermount3 fuse3
+    wants_library 'libfuse3*\.so\.[234]' fuse3
     wants depmod kmod
 
     [ "$level" != packages ] || wants mmdebstrap mmdebstrap
 
-    case $level in test | bench | packages | kernels | pictures)
+    case $level in test | bench | packages | kernels | kernel-sources | pictures)
+        wants_library 'libfuse\.so\.2' libfuse2 # the tests run with both
+        wants_library 'libfuse3\.so' fuse3
         wants busybox busybox-static
         wants unshare util-linux
         wants mount mount
@@ -80,10 +83,19 @@ missing_packages() {
             [ -x /lib/systemd/systemd-modules-load ] || packages="$packages systemd"
         ;;
     esac
-    if [ "$level" = kernels ]; then
+    case $level in kernels | kernel-sources)
         wants qemu-system-x86_64 qemu-system-x86
         wants cpio cpio
         wants gzip gzip
+        ;;
+    esac
+    if [ "$level" = kernel-sources ]; then
+        wants make make
+        wants flex flex
+        wants bison bison
+        wants bc bc
+        [ -e /usr/include/libelf.h ] || packages="$packages libelf-dev"
+        [ -e /usr/include/openssl/ssl.h ] || packages="$packages libssl-dev"
     fi
     if [ "$level" = pictures ]; then
         wants chromium chromium

@@ -341,7 +341,7 @@ def form_module(kernel: Kernel, module: Module, params: str | None, course: Cour
 
 def simplify_symbols(kernel: Kernel, module: Module, course: Course) -> Steps:
     """Resolve every undefined symbol; all that cannot be are logged, the last errno counts."""
-    number, reason = 0, ""
+    number, reason, need, all_known = 0, "", None, True
     for need in module.image.contents.needs:
         if need.problem:
             reason = need.problem
@@ -351,12 +351,13 @@ def simplify_symbols(kernel: Kernel, module: Module, course: Course) -> Steps:
         found = kernel.resolve_symbol(module, need.name)
         if isinstance(found, Module):
             found = yield from resolve_symbol_wait(kernel, module, need.name, found, course)
+        all_known &= kernel.is_exported(need.name)
         if found is None or (found == errno.ENOENT and need.weak):
             continue
         number = found
         reason = f"Unknown symbol {need.name} (err {-number})"
         kernel.say((f"{module.name}: {reason}",))
-    if not number and kernel.depends_missing(module):
+    if not number and not (need and all_known) and kernel.depends_missing(module):
         number = errno.ENOENT  # some symbol of it is missing; which one only its file could tell
         reason = "a module that it needs is not loaded"
     if number:

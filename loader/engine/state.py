@@ -302,6 +302,11 @@ class Kernel:
         # may have to be read from a file, so not with the lock held.
         return errno.ENOENT if self.exporter(name) not in (None, module.name) else None
 
+    def is_exported(self, name: str) -> bool:
+        """A loaded module, or the kernel itself as far as that is known, exports it."""
+        with self.lock:
+            return bool(self._symbols.find(name) or name in (self._symbols.kernels or ()))
+
     def depends_missing(self, module: Module) -> bool:
         """A module that this one was built to need is not loaded."""
         with self.lock:

@@ -161,13 +161,25 @@ class LiveKernel:
 
     # -- requests of the kernel itself ------------------------------------------------------------
 
-    def request_module(self, string: str, caller: Caller = ANYONE, wait: bool = True) -> int:
+    def request_module(
+        self,
+        string: str,
+        caller: Caller = ANYONE,
+        wait: bool = True,
+        function: str = "request_module",
+    ) -> int:
         """What it came to: see loader.engine.kmod. LoadError: the engine ends."""
-        return self.autoload.request_module(string, caller, wait)
+        return self.autoload.request_module(string, caller, wait, function)
 
     def get_fs_type(self, name: str, caller: Caller = ANYONE) -> bool:
         """Is there such a file system, now or after a request? LoadError: the engine ends."""
         return self.autoload.get_fs_type(name, caller)
+
+    def provides(self, string: str) -> bool:
+        """Is a module live that ``string`` means?"""
+        modules = self.tree.resolve(string) if self.tree else ()
+        with self.kernel.lock:
+            return any(self.kernel.is_live(name) for name in modules)
 
     # -- what can be read -------------------------------------------------------------------------
 

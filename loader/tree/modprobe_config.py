@@ -11,10 +11,7 @@ from loader.tree.aliases import Aliases, normal_alias
 from loader.words import canonical
 
 # Below the root of the machine; of files with one name, the first counts.
-_FOLDERS = (
-    *("etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d"),
-    "lib/modprobe.d",
-)
+_FOLDERS = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +56,24 @@ def config_of_tree(root: Path) -> ModprobeConfig:
     wherever that / is. A folder that is not in such a place may have a modprobe.d in itself.
     OSError: a file cannot be read.
     """
+    files = files_beside(root, "modprobe.d")
+    return parse_config("\n".join(file.read_text("utf-8", "surrogateescape") for file in files))
+
+
+def files_beside(root: Path, kind: str) -> list[Path]:
+    """The files of a machine that are of a ``kind``, such as modprobe.d or modules-load.d, in their
+    order; ``root``: see config_of_tree."""
     if root.parent.name == "modules" and root.parent.parent.name == "lib":
         top = root.parent.parent.parent
         top = top.parent if top.name == "usr" else top
-        folders = [top / folder for folder in _FOLDERS]
+        folders = [top / folder / kind for folder in _FOLDERS]
     else:
-        folders = [root / "modprobe.d"]
+        folders = [root / kind]
     files: dict[str, Path] = {}
     for folder in folders:
         for file in sorted(folder.glob("*.conf")) if folder.is_dir() else ():
             files.setdefault(file.name, file)
-    texts = (files[name].read_text("utf-8", "surrogateescape") for name in sorted(files))
-    return parse_config("\n".join(texts))
+    return [files[name] for name in sorted(files)]
 
 
 def parse_config(text: str) -> ModprobeConfig:

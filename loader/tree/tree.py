@@ -135,6 +135,11 @@ class Tree:
     def _by_alias(self, names: tuple[str, ...], alias: str) -> tuple[Found, ...]:
         return tuple(Found(name, normal_alias(alias)) for name in names)
 
+    def aliases_of(self, name: str) -> tuple[str, ...]:
+        """The patterns by which the index modules.alias leads to the module ``name``."""
+        lines = self._alias_lines("modules.alias")
+        return tuple(pattern for pattern, module in lines if module == canonical(name))
+
     def is_builtin(self, name: str) -> bool:
         """Whether modules.builtin lists `name`: part of the kernel, so there is nothing to load."""
         return canonical(name) in self._builtin()

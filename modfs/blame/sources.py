@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from loader.errors import UserError
 from loader.observe.recording import Recording, is_recording
 from loader.observe.recording_write import lines
 from loader.release import Release
 from modfs.blame.events import Told
 from modfs.blame.savings import Savings, of_recording
-
-EVENTS = "events"  # of a mount
+from modfs.sources.source import is_folder, read_source
 
 
 class Source(NamedTuple):
@@ -30,17 +26,22 @@ class Source(NamedTuple):
 
 def source_of(path: Path) -> Source:
     """What is at ``path``. OSError: cannot be read. UserError: it is none of them."""
-    if stat.S_ISDIR(os.stat(path).st_mode):
-        return _mount(path)
+    if is_folder(path):
+        return _recorded("mount", read_source(path))
     if path.suffix == ".toml":
         return _machine(path)
     if is_recording(path):
         return Source("recording", _read(path), lambda: of_recording(Recording.read(path)))
     if _is_json(path):
         return _scenario(path)
-    from modfs.tracing.record import recording_of
+    return _recorded("trace", read_source(path))
 
-    return _recorded("trace", recording_of(path))
+
+def whole(path: Path) -> Recording:
+    """The same as one recording, for who needs all of it at once. OSError, UserError."""
+    if is_folder(path) or is_recording(path):
+        return read_source(path)
+    return Recording.parse(b"".join(source_of(path).lines), str(path))
 
 
 def _read(path: Path) -> Iterable[bytes]:
@@ -56,19 +57,6 @@ def _is_json(path: Path) -> bool:
 def _recorded(kind: str, recording: Recording) -> Source:
     text = lines(recording.header, [*recording.before, *recording.texts], recording.items, 0)
     return Source(kind, text, lambda: of_recording(recording))
-
-
-def _mount(folder: Path) -> Source:
-    events = folder / EVENTS
-    if not events.exists():
-        raise UserError(f"{folder}: no modfs with {EVENTS} is mounted there")
-    content = events.read_bytes()
-    read = Recording.parse
-    return Source(
-        "mount",
-        content.splitlines(keepends=True),
-        lambda: of_recording(read(content, str(events))),
-    )
 
 
 def _scenario(path: Path) -> Source:

@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "blame": "Tell who is to blame for what was wasted, and what would help.",
     "timeline": "Draw module loads over time.",
     "export": "Tell module statistics to Prometheus.",
+    "explain": "Tell why a module is asked for, and what each call cost.",
     "inspect": "Show what modules cost, loaded and as duplicates.",
     "mkmod": "Make kernel modules and module trees.",
     "schema": "Describe a file that people write.",

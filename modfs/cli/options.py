@@ -268,6 +268,16 @@ def compress_option(text: str) -> Callable[[F], F]:
     return click.option("--compress", "compression", type=choice, help=text)
 
 
+def events_option(text: str) -> Callable[[F], F]:
+    """--events: where what happens is written."""
+    return click.option(
+        "--events",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help=f"Write a recording, as modfs record does. {text}",
+    )
+
+
 def modules_option(text: str, kind: click.Path = FOLDER, metavar: str = "DIR") -> Callable[[F], F]:
     """--modules: a tree of modules."""
     return click.option("--modules", type=kind, metavar=metavar, help=text)

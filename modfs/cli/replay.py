@@ -11,6 +11,7 @@ import click
 
 from loader.calls import FinitModule, RequestModule
 from loader.engine.kmod import as_text
+from loader.engine.state import Listener
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from loader.observe.call import ModuleRequest, ObservedCall
@@ -20,9 +21,10 @@ from loader.release import choose_release
 from loader.simulate.real_time import replay_in_real_time
 from loader.simulate.scenario import Scenario, TimedCall
 from modfs import observed
+from modfs.blame.events import Told
 from modfs.cli.incomplete import told_of
-from modfs.cli.options import FILE, FOLDER, kernel_option, without_option
-from modfs.cli.statuses import DONE, MISUSED, complain, ending_with
+from modfs.cli.options import FILE, FOLDER, events_option, kernel_option, without_option
+from modfs.cli.statuses import DONE, FAILED, MISUSED, complain, ending_with
 from modfs.control.grammar import format_request
 from modfs.control.remote import RemoteKernel
 from modfs.texts import stats
@@ -50,6 +52,7 @@ Examples:
 @click.option("--inits", is_flag=True, help="Of a recording: loads whose init failed, instead.")
 @kernel_option()
 @without_option()
+@events_option("Of a scenario.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell each request and its answer on stderr.")
 def command(
     file: Path,
@@ -59,6 +62,7 @@ def command(
     inits: bool,
     kernel: str | None,
     without: tuple[str, ...],
+    events: Path | None,
     verbose: bool,
 ) -> int:
     """Run the requests of a scenario and print the stats text that the kernel then shows.
@@ -77,6 +81,8 @@ def command(
     """
     with ending_with(MISUSED):
         is_observed = is_recording(file)
+    if events is not None and (is_observed or mount):
+        raise UserError("--events is for a scenario, and not with --mount: a mount has events")
     if is_observed:
         if in_real_time or mount:
             raise UserError("a recording is accounted, not run: neither --live nor --mount")
@@ -93,7 +99,11 @@ def command(
         raise UserError("with --mount the kernel is the mount's")
     with ending_with(MISUSED):
         scenario = _with_kernel(Scenario.read(file), kernel, without)
-    text, answers = _replay(scenario, in_real_time, mount)
+    told = Told()
+    text, answers = _replay(scenario, in_real_time, mount, told.listener if events else None)
+    if events is not None:
+        with ending_with(FAILED):
+            told.write(events, scenario.config.release)
     if verbose:
         for request, number in answers:
             print(_told(request, number), file=sys.stderr)
@@ -142,7 +152,7 @@ def _with_kernel(scenario: Scenario, kernel: str | None, without: tuple[str, ...
 
 
 def _replay(
-    scenario: Scenario, in_real_time: bool, mount: Path | None
+    scenario: Scenario, in_real_time: bool, mount: Path | None, listener: Listener | None
 ) -> tuple[str, list[tuple[TimedCall, int]]]:
     """The stats text at the end, and the answers."""
     if mount:
@@ -151,11 +161,12 @@ def _replay(
         return remote.stats(), answers
     if in_real_time:
         live = LiveKernel(scenario.config, init_routines=scenario.init_routines)
+        live.kernel.listener = listener
         answers = replay_in_real_time(scenario, live)
         return stats(live.statistics()), answers
     from loader.simulate.replay import replay_virtual  # SimPy's, which not every package has
 
-    snapshot, answers = replay_virtual(scenario)
+    snapshot, answers = replay_virtual(scenario, listener)
     return stats(snapshot), answers
 
 

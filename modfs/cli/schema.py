@@ -16,6 +16,7 @@ _FORMATS: dict[str, str] = {
     "transcript": "modfs.verify.transcript",
     "recording": "loader.observe.recording_format",
     "blame": "modfs.blame.report",
+    "explain": "modfs.blame.explain",
     "export": "modfs.export.write",
     "top": "modfs.top.batch",
 }
@@ -40,6 +41,7 @@ def command(name: str) -> None:
     transcript   a line of what modfs verify reads (JSON lines)
     recording    a line of what modfs record writes (JSON lines)
     blame        what modfs blame --json prints
+    explain      what modfs explain --json prints
     export       what modfs export --json prints
     top          a line that modfs top --json prints
     """

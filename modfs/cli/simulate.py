@@ -19,15 +19,17 @@ from loader.simulate.from_tree import TreeModules, from_tree
 from loader.simulate.machine import Machine, check_names
 from loader.simulate.machine_file import read_machine
 from loader.words import parse_size, readable_size
+from modfs.blame.events import Told
 from modfs.cli.options import (
     FILE,
     compression_option,
+    events_option,
     kernels_option,
     modules_option,
     without_option,
 )
 from modfs.cli.progress import Progress
-from modfs.cli.statuses import MISUSED, ending_with
+from modfs.cli.statuses import FAILED, MISUSED, ending_with
 from modfs.cli.table import aligned
 from modfs.plot import FORMATS, plot_wasted
 from modfs.texts import stats
@@ -71,6 +73,7 @@ Done = tuple[Run, "Outcome"]
 @click.option("--module-space", metavar="SIZE", help="Loads that pass it fail with ENOMEM.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another boot.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@events_option("Of one boot.")
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -87,6 +90,7 @@ def command(
     module_space: str | None,
     seed: int,
     as_json: bool,
+    events: Path | None,
     plot: Path | None,
 ) -> None:
     """Simulate the boot of a machine and print its stats, or a table for several.
@@ -103,7 +107,9 @@ def command(
         configs = _configs(described, kernels or (None,), without, compression)
         runs = list(_runs(described, configs, _processors(cpus, plot), modules))
         _check(machine, runs)
-    done = list(_simulated(runs, seed))
+        if events is not None and len(runs) != 1:
+            raise UserError("--events is for one boot: one kernel, one number of processors")
+    done = list(_simulated(runs, seed, events))
     if plot:
         plot_wasted(_series(done), plot, f"{machine.stem}: modules loaded more than once")
     _print(done, seed, as_json)
@@ -167,9 +173,11 @@ def _runs(
             yield Run(filled.with_processors(count) if count else filled, config)
 
 
-def _simulated(runs: Sequence[Run], seed: int) -> Iterator[Done]:
+def _simulated(runs: Sequence[Run], seed: int, events: Path | None) -> Iterator[Done]:
     from loader.simulate.udev import boot
 
+    told = Told()
+    listener = None if events is None else told.listener
     past = 0  # devices of the boots that are done
     with Progress("Handling devices", sum(run.machine.devices for run in runs)) as progress:
         for machine, config in runs:
@@ -177,8 +185,20 @@ def _simulated(runs: Sequence[Run], seed: int) -> Iterator[Done]:
             def within(handled: int, past: int = past) -> None:
                 progress.reached(past + handled)
 
-            yield Run(machine, config), boot(machine, config, seed=seed, progress=within)
+            yield (
+                Run(machine, config),
+                boot(
+                    machine,
+                    config,
+                    seed=seed,
+                    progress=within,
+                    listener=listener,
+                ),
+            )
             past += machine.devices
+    if events is not None:
+        with ending_with(FAILED):
+            told.write(events, runs[0].config.release)
 
 
 # -- what came of it ------------------------------------------------------------------------------

@@ -65,8 +65,8 @@ _FORMATS: dict[str, Callable[[Sequence[Story]], str]] = {
 def command(source: Path, other: Path | None, output: Path, title: str | None) -> int:
     """Draw module loads over time: a lane for each module, program or process, a bar for each call.
 
-    SOURCE is a recording (modfs record), a text of a trace, or the mountpoint of a modfs. With
-    OTHER both are drawn on one scale of time, each from its first call.
+    SOURCE is a recording (modfs record), a text of a trace, a scenario, a machine file, or the
+    mountpoint of a modfs. With OTHER both are drawn on one scale of time, each from its first call.
 
     FILE.html is a page for a browser, whole in one file: zoom, search, who wasted what. FILE.svg is
     a still picture. FILE.json is for Perfetto and chrome://tracing.
@@ -85,7 +85,7 @@ def command(source: Path, other: Path | None, output: Path, title: str | None) -
 
 
 def _story(path: Path, title: str | None) -> Story:
+    from modfs.blame.sources import whole
     from modfs.pictures.story import story
-    from modfs.sources.source import read_source
 
-    return story(read_source(path), title or path.name or str(path))
+    return story(whole(path), title or path.name or str(path))

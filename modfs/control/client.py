@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from loader.calls import File, Task
 from loader.errors import LoadError
-from modfs.control.credentials import Status, who_answers_for
+from modfs.control.credentials import SHORT, Status, who_answers_for
 from modfs.control.deputies import Order
 from modfs.control.identity import Identity
 from modfs.control.walk import Own
@@ -28,8 +27,8 @@ _MOST_FETCHED = 40  # as MAXSYMLINKS
 class Client:
     """The thread that writes, for the time of its write; after that, what was ``kept`` of it."""
 
-    __slots__ = ("_asked", "_certain", "_folders", "_home", "_kept", "_opener", "_status",
-                 "_task", "_whose", "command", "pid", "refused")  # fmt: skip
+    __slots__ = ("_asked", "_certain", "_folders", "_home", "_kept", "_lacking", "_opener",
+                 "_status", "_task", "_whose", "command", "pid", "refused")  # fmt: skip
 
     def __init__(self, opener: Opener, asked: Asked, status: Status, certain: bool = False) -> None:
         """``certain``: its credentials have been compared with the opener's."""
@@ -40,6 +39,7 @@ class Client:
         self._whose: str | None = None
         self._kept = False
         self._task: Task | None = None
+        self._lacking = errno.EACCES  # why no more can be asked of it
         self.command, self.pid = status.command, status.pid
         self.refused = False
 
@@ -53,11 +53,13 @@ class Client:
         """Its write is over, but a line of it is left: nothing more will be asked of it."""
         self.task()
         if not self._kept and self._opener.credentials is not None:
-            with suppress(OSError):  # what is missing then cannot be opened
+            try:
                 self._folder("cwd")
                 if not self._is_home():
                     self._folder("root")
                 self._account()
+            except OSError as error:  # what is missing then cannot be opened
+                self._lacking = error.errno if error.errno in SHORT else errno.EACCES
         self._kept = True
 
     def task(self) -> Task:
@@ -214,7 +216,7 @@ class Client:
     def _can_be_asked(self) -> None:
         """It waits for its write, so its links can be followed. LoadError: not any more."""
         if self._kept or self._opener.credentials is None:
-            raise LoadError(errno.EACCES)
+            raise LoadError(self._lacking)
 
 
 def _flags(access: int) -> int:

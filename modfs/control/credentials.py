@@ -25,6 +25,18 @@ _STATUS = re.compile(
 _NUMBERS = re.compile(rb"^NStgid:\t(.*)\nNSpid:\t(.*)$", re.MULTILINE)
 _ALL_FILES = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH
 _STATUS_BYTES = 4096  # more only with many groups
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errnos that tell of a want of this server's own, and nothing of a client."""
+
+
+class MayBeUnseen:
+    """What of a client cannot be looked at stays unknown. But where this server itself is short of
+    descriptors or memory, that says nothing about the client, and goes on as the error it is."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, OSError) and error.errno not in SHORT
 
 
 class Credentials(NamedTuple):

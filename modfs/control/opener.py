@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cached_property
 
 from loader.calls import Task
 from modfs.control.client import Client
 from modfs.control.credentials import (
     Credentials,
+    MayBeUnseen,
     Status,
     read_credentials,
     read_status,
@@ -61,6 +61,7 @@ class Opener:
                  "credentials", "ours")  # fmt: skip
 
     def __init__(self, ours: Ours, asked: Asked) -> None:
+        """OSError: EMFILE, ENFILE, ENOMEM: it would be nobody as long as the file is open."""
         self.ours = ours
         self._ids, self._last = asked[:2], asked
         self._status = unseen(asked[2])
@@ -70,7 +71,7 @@ class Opener:
         self.credentials: Credentials | None = None
         """None: they cannot be known."""
         self._is_itself = True
-        with suppress(OSError):
+        with MayBeUnseen():
             self._status = read_status(asked[2])
             self._capabilities = capability_sets(asked[2])
             self.credentials = known = read_credentials(asked[2], self._status)
@@ -125,17 +126,15 @@ class Opener:
             return False
         if self.credentials is None:
             return True
-        try:
+        with MayBeUnseen():
             return read_credentials(asked[2], status) == self.credentials
-        except OSError:
-            return False
+        return False
 
     @staticmethod
     def _status_of(asked: Asked) -> Status:
-        try:
+        with MayBeUnseen():
             return read_status(asked[2])
-        except OSError:
-            return unseen(asked[2])
+        return unseen(asked[2])
 
     # -- who has written before -------------------------------------------------------------------
 

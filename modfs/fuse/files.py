@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-INSTALL_FUSE = "install it with: apt-get install libfuse2 fuse3 (from Debian 13 on libfuse2t64)"
-
 
 @dataclass(frozen=True, slots=True)
 class Attributes:

@@ -1,104 +1,143 @@
-"""libfuse 2, as fusepy loads it, and functions of it that fusepy does not use."""
+"""Which libfuse there is, 2 or 3, and which of Python's packages knows its structures.
+
+fusepy knows libfuse 2 alone, mfusepy both. Only their structures are used: what is called is in
+``libfuse2`` and ``libfuse3``, which are alike from outside.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import importlib
 import os
-from ctypes import c_char_p, c_int, c_size_t, c_void_p
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, NamedTuple, Protocol
 
 from loader.errors import UserError
-from modfs.fuse.files import INSTALL_FUSE
+from modfs.fuse.missing import install_fuse, install_libfuse2
 
-_LIBRARY = "libfuse.so.2"
-_MISSING = f"libfuse 2 is missing: {INSTALL_FUSE}"
+_LIBRARIES = ("libfuse.so.2", "libfuse3.so.4", "libfuse3.so.3")
+CHOSEN = "FUSE_LIBRARY_PATH"
+"""In the environment: another library. fusepy and mfusepy look at it as well."""
 
-
-# What is called beside operations: name, argument types, type of the result.
-_FUNCTIONS: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
-    ("fuse_exit", (c_void_p,), None),
-    ("fuse_get_session", (c_void_p,), c_void_p),
-    ("fuse_session_next_chan", (c_void_p, c_void_p), c_void_p),
-    ("fuse_chan_fd", (c_void_p,), c_int),
-    ("fuse_kern_chan_new", (c_int,), c_void_p),
-    ("fuse_loop_mt", (c_void_p,), c_int),
-    ("fuse_destroy", (c_void_p,), None),
-    ("fuse_notify_poll", (c_void_p,), c_int),
-    ("fuse_pollhandle_destroy", (c_void_p,), None),
-)
+# Modules by what libfuse they know. Debian's python3-fusepy calls its module fusepy.
+_MODULES: dict[int, tuple[str, ...]] = {2: ("fuse", "fusepy", "mfusepy"), 3: ("mfusepy",)}
+_PACKAGES: dict[str, str] = {"fuse": "fusepy", "fusepy": "fusepy", "mfusepy": "mfusepy"}
 
 
-def load_fusepy() -> Any:
-    """The module fusepy. UserError: it cannot be used here."""
-    # Left to itself it looks for the library by running ldconfig, which takes longer than a mount.
-    os.environ.setdefault("FUSE_LIBRARY_PATH", _LIBRARY)
-    fuse = _find_fusepy()
-    for name, arguments, result in _FUNCTIONS:
-        function = getattr(fuse._libfuse, name)
-        function.argtypes, function.restype = arguments, result
-    return fuse
+class Libfuse(Protocol):
+    """One libfuse. ``module``: the structures; ``extra``: what it gives operations besides, at the
+    end; ``filler``: the function that readdir calls for each name, and ``add`` to call it."""
+
+    module: Any
+    extra: dict[str, tuple[Any, ...]]
+    filler: Any
+    filler_more: tuple[int, ...]
+
+    def prepare(self, operations: Any) -> None:
+        """Have no paths computed for open files, as far as the operations themselves say that."""
+
+    def configure(self, config: int) -> None:
+        """The same, and the options, in what init is given last."""
+
+    def run(self, options: Iterable[str], operations: Any, mountpoint: str) -> int:
+        """Mount and serve until the end; not 0: it could not be mounted."""
+
+    def serve(self, options: Iterable[str], operations: Any, descriptor: int) -> bool:
+        """Serve what is mounted already until the end. False: it cannot be served."""
+
+    def descriptor(self, session: int) -> int:
+        """/dev/fuse of a struct fuse that runs."""
 
 
-def _find_fusepy() -> Any:
-    # Debian's package calls the module fusepy; what is called fuse there is another one's.
-    for name in ("fuse", "fusepy"):
-        try:
-            module = importlib.import_module(name)
-        except OSError:
-            raise UserError(_MISSING) from None
-        except ModuleNotFoundError:
-            continue
-        if hasattr(module, "FUSE"):
-            return module
-    raise UserError("fusepy is missing: pip install fusepy, or apt-get install python3-fusepy")
+class Found(NamedTuple):
+    """A library, and the name of a module that knows it, None if there is none."""
+
+    path: str
+    number: int
+    module: str | None
+
+    @property
+    def major(self) -> int:
+        """2 or 3."""
+        return int(self.version[0])
+
+    @property
+    def version(self) -> str:
+        """Such as "2.9" and "3.14" (fuse_version)."""
+        return f"{str(self.number)[0]}.{str(self.number)[1:]}"
+
+
+def load() -> Libfuse:
+    """The first library that a module here knows. UserError: there is none."""
+    found = _find()
+    if found is None:
+        raise UserError(f"libfuse is missing: {install_fuse()}")
+    if found.module is None:
+        raise UserError(_without_module(found))
+    # Left to themselves they look for a library by running ldconfig, which takes longer than a
+    # mount.
+    os.environ[CHOSEN] = found.path
+    return _classes()[found.major](importlib.import_module(found.module))
+
+
+def _classes() -> dict[int, Callable[[Any], Libfuse]]:
+    from modfs.fuse.libfuse2 import Libfuse2
+    from modfs.fuse.libfuse3 import Libfuse3
+
+    return {2: Libfuse2, 3: Libfuse3}
 
 
 def described() -> str:
     """Such as "libfuse 2.9 by fusepy 3.0.1"; what is missing, if there is none.
 
-    Without fusepy's own module: its imports take longer than all that --version does.
+    Without the module itself: its imports take longer than all that --version does.
     """
+    found = _find()
+    if found is None:
+        return f"libfuse is missing: {install_fuse()}"
+    if found.module is None:
+        return f"libfuse {found.version} and no Python package that knows it"
+    package = _PACKAGES[found.module]
     try:
-        number = ctypes.CDLL(os.environ.get("FUSE_LIBRARY_PATH", _LIBRARY)).fuse_version()
-    except OSError:
-        return _MISSING
-    try:
-        by = f"by fusepy {version('fusepy')}"
+        return f"libfuse {found.version} by {package} {version(package)}"
     except PackageNotFoundError:
-        by = "and no fusepy"
-    return f"libfuse {number // 10}.{number % 10} {by}"
+        return f"libfuse {found.version} by {package}"
 
 
-class Arguments(ctypes.Structure):
-    """struct fuse_args"""
-
-    _fields_ = (("argc", c_int), ("argv", c_void_p), ("allocated", c_int))
-
-
-def operations_type(fuse: Any) -> Any:
-    """struct fuse_operations with poll, which is the first field that fusepy's has not."""
-    fields = {"_fields_": [("poll", c_void_p)]}
-    return type("fuse_operations", (fuse.fuse_operations,), fields)
+def _find() -> Found | None:
+    """The first library that a module knows; else the first that is there."""
+    chosen = os.environ.get(CHOSEN)
+    found = [one for path in ([chosen] if chosen else _LIBRARIES) if (one := _library(path))]
+    return next((one for one in found if one.module), found[0] if found else None)
 
 
-class PollHandle:
-    """Who polls a file and wants to be told: call it, once; what is not called is let go."""
-
-    def __init__(self, library: Any, handle: int) -> None:
-        self._library, self._handle = library, handle
-
-    def __call__(self) -> None:
-        self._library.fuse_notify_poll(self._handle)
-
-    def __del__(self) -> None:
-        self._library.fuse_pollhandle_destroy(self._handle)
+def _library(path: str) -> Found | None:
+    try:
+        number: int = ctypes.CDLL(path).fuse_version()
+    except (OSError, AttributeError):
+        return None
+    names = _MODULES.get(int(str(number)[0]), ())
+    return Found(path, number, next(filter(_knows_libfuse, names), None))
 
 
-def fuse_new(library: Any) -> Any:
-    """That of 2.6 on: to dlsym(3) the name means the oldest. It answers 0 where it fails."""
-    prototype = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
-    find = ctypes.CDLL(None).dlvsym
-    find.argtypes, find.restype = (c_void_p, c_char_p, c_char_p), c_void_p
-    return prototype(find(library._handle, b"fuse_new", b"FUSE_2.6") or 0)
+def _knows_libfuse(module: str) -> bool:
+    """Is it there, and not another one of that name? fuse-python's is a package, fuse is a file."""
+    spec = find_spec(module)
+    return spec is not None and not (module == "fuse" and _is_fuse_python())
+
+
+def _is_fuse_python() -> bool:
+    return find_spec("fuseparts") is not None
+
+
+def _without_module(found: Found) -> str:
+    """What to do about a library that no module here knows."""
+    if found.major == 3 and (find_spec("fusepy") or find_spec("fuse")):
+        return (
+            f"libfuse {found.version} needs mfusepy: pip install mfusepy;"
+            f" or, for the fusepy that is here: {install_libfuse2()}"
+        )
+    other = " (the module fuse that is here is fuse-python's)" if _is_fuse_python() else ""
+    return f"mfusepy is missing{other}: pip install mfusepy"

@@ -1,4 +1,4 @@
-"""A file system of ours on libfuse 2: fusepy's structures, and callbacks of our own.
+"""A file system of ours on libfuse: fusepy's or mfusepy's structures, callbacks of our own.
 
 fusepy's FUSE class takes every call through layers that suit any file system; that is three to four
 times what a C file system needs for an open, read and close. Here libfuse calls the operations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
-import os
 import select
 import signal
 import threading
@@ -22,7 +21,8 @@ from typing import Any
 
 from loader.errors import UserError
 from modfs.fuse.files import FileSystem
-from modfs.fuse.library import Arguments, PollHandle, fuse_new, load_fusepy, operations_type
+from modfs.fuse.library import load
+from modfs.fuse.polls import PollHandle, operations_type
 from modfs.fuse.python_states import KeptStates
 
 log = logging.getLogger("modfs.fuse")
@@ -33,7 +33,8 @@ WAKES_MAIN = signal.SIGUSR2  # whoever calls Server.exit must have handlers for 
 
 # -- operations -----------------------------------------------------------------------------------
 
-# name -> argument types; all return int. Buffers and structures are plain addresses.
+# name -> argument types with libfuse 2; 3 gives some a word more (Libfuse.extra). All return int.
+# Buffers and structures are plain addresses.
 _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "getattr": (c_char_p, c_void_p),
     "readlink": (c_char_p, c_void_p, c_size_t),
@@ -62,7 +63,6 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
 
 _POLL_IN = select.POLLIN | select.POLLRDNORM
 _POLL_OUT = select.POLLOUT | select.POLLWRNORM
-_FILL = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_long)
 
 
 class Server:
@@ -74,9 +74,10 @@ class Server:
 
         UserError: libfuse is missing.
         """
-        self._options = ",".join(options)
+        self._options = tuple(options)
         self._without = without
-        self._fuse = load_fusepy()
+        self._libfuse = load()
+        self._fuse = self._libfuse.module
         self._lib = self._fuse._libfuse
         self._session: int | None = None  # struct fuse, as long as libfuse has it
         self._session_lock = threading.Lock()
@@ -86,6 +87,7 @@ class Server:
         self._states = KeptStates()
         self._fh = self._fuse.fuse_file_info.fh.offset
         self._stat = self._fuse.c_stat
+        self._paths: dict[int, bytes] = {}  # of open files, by their handles
         self._keep_alive: list[Any] = []
         self._since = int(time.time())  # all files are as old as the mount, as on debugfs
 
@@ -101,13 +103,7 @@ class Server:
         """
         self._files, self._mounted = files, mounted
         self._main_thread = threading.get_ident()
-        arguments = ["modfs", "-f", "-o", self._options, mountpoint]
-        argv = (c_char_p * len(arguments))(*map(os.fsencode, arguments))
-        operations = self._operations()
-        result: int = self._lib.fuse_main_real(
-            len(arguments), argv, ctypes.pointer(operations), ctypes.sizeof(operations), None
-        )
-        return result
+        return self._libfuse.run(self._options, self._operations(), mountpoint)
 
     def serve(self, descriptor: int, files: FileSystem, ready: Callable[[], None]) -> None:
         """Serve a connection of /dev/fuse that somebody has mounted, and close it in the end.
@@ -116,22 +112,8 @@ class Server:
         """
         self._files, self._mounted = files, ready
         self._main_thread = threading.get_ident()
-        words = ["modfs", "-o", self._options]
-        argv = (c_char_p * (len(words) + 1))(*map(os.fsencode, words))
-        arguments = Arguments(len(words), ctypes.addressof(argv), 0)
-        operations = self._operations()
-        channel = self._lib.fuse_kern_chan_new(descriptor)
-        found = fuse_new(self._lib)(
-            channel,
-            ctypes.byref(arguments),
-            ctypes.pointer(operations),
-            ctypes.sizeof(operations),
-            None,
-        )
-        if not found:
+        if not self._libfuse.serve(self._options, self._operations(), descriptor):
             raise UserError("libfuse cannot serve what is mounted")
-        self._lib.fuse_loop_mt(found)
-        self._lib.fuse_destroy(found)  # which closes the descriptor
 
     def exit(self) -> None:
         """End ``run``, from any thread. Whoever waits in an operation must be let go first."""
@@ -153,22 +135,25 @@ class Server:
     # -- callbacks --------------------------------------------------------------------------------
 
     def _operations(self) -> Any:
-        operations = operations_type(self._fuse)()
+        kind_of_all = operations_type(self._fuse)
+        operations = kind_of_all()
         types = {name: kind for name, kind, *_ in self._fuse.fuse_operations._fields_}
-        types["poll"] = c_void_p
+        types.setdefault("poll", c_void_p)
         for name, arguments in _PROTOTYPES.items():
             if name in self._without:
                 continue
             method = getattr(self, f"_{name}", _refuse)
-            callback = ctypes.CFUNCTYPE(c_int, *arguments)(self._guarded(name, method))
+            types_of_all = (*arguments, *self._libfuse.extra.get(name, ()))
+            callback = ctypes.CFUNCTYPE(c_int, *types_of_all)(self._guarded(name, method))
             self._keep_alive.append(callback)
             setattr(operations, name, ctypes.cast(callback, types[name]))
-        init = ctypes.CFUNCTYPE(c_void_p, c_void_p)(self._init)
+        more = self._libfuse.extra.get("init", ())
+        init = ctypes.CFUNCTYPE(c_void_p, c_void_p, *more)(self._init)
         destroy = ctypes.CFUNCTYPE(None, c_void_p)(self._destroy)
         self._keep_alive += (init, destroy)
         operations.init = ctypes.cast(init, types["init"])
         operations.destroy = ctypes.cast(destroy, types["destroy"])
-        operations.flag_nullpath_ok = operations.flag_nopath = 1
+        self._libfuse.prepare(operations)
         return operations
 
     def _guarded(self, name: str, method: Callable[..., int]) -> Callable[..., int]:
@@ -189,11 +174,11 @@ class Server:
 
         return call
 
-    def _init(self, connection: int) -> int:
-        lib = self._lib
-        self._session = lib.fuse_get_context().contents.fuse
-        channel = lib.fuse_session_next_chan(lib.fuse_get_session(self._session), None)
-        self.descriptor = lib.fuse_chan_fd(channel)
+    def _init(self, connection: int, config: int = 0) -> int:
+        self._libfuse.configure(config)
+        session: int = self._lib.fuse_get_context().contents.fuse
+        self._session = session
+        self.descriptor = self._libfuse.descriptor(session)
         threading.Thread(target=self._mounted, daemon=True).start()
         return 0
 
@@ -205,8 +190,9 @@ class Server:
     def _handle(self, info: int) -> int:
         return c_uint64.from_address(info + self._fh).value
 
-    def _getattr(self, path: bytes, buffer: int) -> int:
-        found = self._files.getattr(path)
+    def _getattr(self, path: bytes | None, buffer: int, info: int = 0) -> int:
+        """``info``: of an open file; libfuse 3 tells no path then."""
+        found = self._files.getattr(self._paths[self._handle(info)] if path is None else path)
         ctypes.memset(buffer, 0, ctypes.sizeof(self._stat))
         status = self._stat.from_address(buffer)
         status.st_mode, status.st_size, status.st_nlink = found.mode, found.size, found.links
@@ -225,10 +211,12 @@ class Server:
         c_uint64.from_address(info + self._fh).value = self._files.opendir(path)
         return 0
 
-    def _readdir(self, path: int, buffer: int, fill: int, offset: int, info: int) -> int:
-        add = _FILL(fill)
+    def _readdir(
+        self, path: int, buffer: int, fill: int, offset: int, info: int, flags: int = 0
+    ) -> int:
+        add, more = self._libfuse.filler(fill), self._libfuse.filler_more
         for name in (b".", b"..", *self._files.readdir(self._handle(info))):
-            add(buffer, name, None, 0)
+            add(buffer, name, None, 0, *more)
         return 0
 
     def _releasedir(self, path: int, info: int) -> int:
@@ -238,6 +226,7 @@ class Server:
     def _open(self, path: bytes, info: int) -> int:
         flags = c_int.from_address(info).value
         handle = self._files.open(path, flags)
+        self._paths[handle] = path
         c_uint64.from_address(info + self._fh).value = handle
         return 0
 
@@ -261,13 +250,15 @@ class Server:
         return 0
 
     def _release(self, path: int, info: int) -> int:
-        self._files.release(self._handle(info))
+        handle = self._handle(info)
+        self._paths.pop(handle, None)
+        self._files.release(handle)
         return 0
 
     def _create(self, path: bytes, mode: int, info: int) -> int:
         return -errno.EACCES  # what the VFS says of a directory that cannot create
 
-    def _truncate(self, path: bytes, size: int) -> int:
+    def _truncate(self, path: bytes | None, size: int, info: int = 0) -> int:
         return 0  # ">" truncates before it writes; there is nothing to lose
 
 

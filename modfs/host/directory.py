@@ -15,7 +15,8 @@ from modfs.host.kernel import HostKernel
 from modfs.mount.control_file import TextFile
 from modfs.texts import FILES
 
-_SERVER, _END = b".control/server", b".control/end"  # as in modfs.mount.directory
+# As in modfs.mount.directory
+_SERVER, _END, _STATUS = b".control/server", b".control/end", b".control/status"
 _ROOT = 1
 
 
@@ -27,7 +28,7 @@ def _ending(end: Callable[[], None]) -> str:
 class HostDirectory:
     """/sys/kernel/debug/modules of the kernel that runs (modfs.fuse.FileSystem).
 
-    Beside the kernel's files: kmsg, losses, failed_inits, calls, loaded_before.
+    Beside the kernel's files: kmsg, losses, failed_inits, calls, loaded_before, events.
     """
 
     def __init__(self, kernel: HostKernel, end: Callable[[], None]) -> None:
@@ -36,11 +37,12 @@ class HostDirectory:
             name.encode(): (file.mode, partial(kernel.statistics, file.text))
             for name, file in FILES.items()
         }
-        for name in ("kmsg", "losses", "failed_inits", "calls", "loaded_before"):
+        for name in ("kmsg", "losses", "failed_inits", "calls", "loaded_before", "events"):
             mode = 0o444 if name in ("losses", "loaded_before") else 0o400
             self._texts[name.encode()] = mode, getattr(kernel, name)
         self._texts[_SERVER] = 0o444, lambda: f"{os.getpid()}\n"
         self._texts[_END] = 0o400, partial(_ending, end)
+        self._texts[_STATUS] = 0o444, kernel.status
         self._attributes: dict[bytes, Attributes] = {
             b"/" + name: Attributes(stat.S_IFREG | mode, inode=number)
             for number, (name, (mode, _)) in enumerate(self._texts.items(), 2)

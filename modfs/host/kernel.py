@@ -8,25 +8,30 @@ import os
 import re
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from loader.engine.stats import STATS_ROWS, Snapshot
 from loader.observe.account import Account
 from loader.observe.call import Item, ModuleRequest, ObservedCall
 from loader.observe.events import Lost
 from loader.observe.recording import Before
+from loader.observe.recording_write import lines
 from loader.observe.replay import rules
 from loader.observe.sizes import Memory
 from modfs import observed
-from modfs.host.watch import loaded_sizes, missing, modules_before, watch
+from modfs.host.watch import header, loaded_sizes, missing, modules_before, watch
 from modfs.mount.ending import ENDING
+from modfs.mount.options import KEPT
+from modfs.mount.status import Serving, told
 from modfs.tracing.live import LiveTrace
 
 log = logging.getLogger("modfs.host")
 
-_LATEST = 1000  # calls and requests that can be looked at
+_LATEST = 1000  # calls and requests that `calls` shows
 _PATIENCE = 30.0  # seconds for what has happened to be seen before a text is made of it
 _END_PATIENCE = 5.0  # seconds for the same at the end
 _ABOUT_MODULES = re.compile(r"\bmodules?\b|\btaint|Unknown symbol|disagrees about version")
@@ -37,17 +42,19 @@ class HostKernel:
     """Watches from its making on, in a thread, until `shutdown`.
 
     Whoever asks for a text first waits until all that happened before has been accounted.
-    UserError: the kernel cannot be watched.
+    ``buffer``: KiB a processor, None for the usual size. UserError: the kernel cannot be watched.
     """
 
-    def __init__(self) -> None:
-        self._trace = LiveTrace()
+    def __init__(self, buffer: int | None = None) -> None:
+        self._trace = LiveTrace(buffer=buffer)
         self._lock = threading.Lock()
         self._account = Account(rules(os.uname().release))
         self._memory = Memory()
-        self._calls: deque[ObservedCall] = deque(maxlen=_LATEST)
-        self._requests: deque[ModuleRequest] = deque(maxlen=_LATEST)
+        self._latest: deque[Item] = deque(maxlen=KEPT)
+        self._items = 0
+        self._seen = 0
         self._over = False
+        self._since = time.time()
         # A signal that ends the server waits until there is somebody to clear up, see serve.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         self._trace.__enter__()
@@ -56,7 +63,10 @@ class HostKernel:
             self.before = modules_before(self._trace)
         for module in self.before:
             self._account.already_loaded(module.name, module.taints)
-        for line in (*missing(self._trace), *(f"removed what {n} left" for n in self._trace.left)):
+        for line in (
+            *missing(self._trace),
+            *(f"removed what {n} left" for n in self._trace.watched.left),
+        ):
             log.warning("%s", line)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -72,17 +82,18 @@ class HostKernel:
     def _take(self, item: Item) -> None:
         with self._lock:
             self._memory.take(item)
+            self._items += 1
+            self._latest.append(item)
             if isinstance(item, ObservedCall):
                 self._account.count(item)
-                self._calls.append(item)
-            elif isinstance(item, ModuleRequest):
-                self._requests.append(item)
+                self._seen += 1
             elif isinstance(item, Lost):
                 self._account.lost(item.gap, item.times)
 
     def _up_to_now(self) -> None:
         """OSError: ETIMEDOUT: the machine is too busy for what has happened to be accounted."""
         if self._thread.is_alive() and not self._trace.sync(_PATIENCE) and not self._over:
+            log.warning("what has happened could not be accounted within %.0f seconds", _PATIENCE)
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     # -- what the directory shows -----------------------------------------------------------------
@@ -113,9 +124,19 @@ class HostKernel:
         """The latest calls and the kernel's own requests, oldest first."""
         self._up_to_now()
         with self._lock:
-            rows = [(item.n, observed.call(item)) for item in self._calls]
-            rows += [(item.n, observed.request(item)) for item in self._requests]
-        return "".join(line for _, line in sorted(rows))
+            latest = [one for one in self._latest if isinstance(one, ObservedCall | ModuleRequest)]
+        return "".join(map(_told, sorted(latest[-_LATEST:], key=lambda item: item.n)))
+
+    def events(self) -> str:
+        """The latest of all that was seen, as a recording."""
+        self._up_to_now()
+        with self._lock:
+            latest, gone = list(self._latest), self._items - len(self._latest)
+        lost = [Lost(0, "overwritten", gone)] if gone else []
+        head = replace(header(self._trace), began=self._since)
+        return b"".join(lines(head, self.before, [*lost, *latest], len(latest))).decode(
+            "utf-8", "surrogateescape"
+        )
 
     def loaded_before(self) -> str:
         """The modules that were there when the watch began: name, bytes, taints."""
@@ -123,6 +144,13 @@ class HostKernel:
             f"{module.name} {module.size}{f' ({module.taints})' if module.taints else ''}\n"
             for module in self.before
         )
+
+    def status(self) -> str:
+        """What modfs status asks for; as far as was seen by now."""
+        serving = Serving(
+            os.uname().release, None, None, len(loaded_sizes()), self._seen, host=True
+        )
+        return told(serving, self._since)
 
     def kmsg(self) -> str:
         """The kernel's lines about modules."""
@@ -142,6 +170,10 @@ class HostKernel:
         self._trace.stop()
         self._thread.join(_END_PATIENCE)
         self._trace.__exit__(None, None, None)
+
+
+def _told(item: ObservedCall | ModuleRequest) -> str:
+    return observed.call(item) if isinstance(item, ObservedCall) else observed.request(item)
 
 
 def _kernel_log() -> list[str]:

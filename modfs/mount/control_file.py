@@ -64,13 +64,14 @@ class ControlFile(TextFile):
         self._left_by: Client | None = None  # who has written last, and not a whole line
 
     def write(self, data: bytes) -> int:
-        """Run the lines that ``data`` completes, in order. OSError: the first errno; EPERM: it is
-        not who opened that writes."""
+        """Run the lines that ``data`` completes, in order; how many bytes were taken, which is all
+        unless a signal came. OSError: the first errno; EPERM: it is not who opened that writes;
+        EINTR: nothing was taken."""
         client = self._opener.writer(self._asked())
         if client.refused:
             return self._refuse(client, data)
         try:
-            number = self._take(client, data)
+            taken, number = self._take(client, data)
             if self._pending:
                 client.keep()
             self._leave_to(client if self._pending else None)
@@ -79,25 +80,35 @@ class ControlFile(TextFile):
                 client.close()
         if number:
             raise OSError(number, os.strerror(number))
-        return len(data)
+        return taken
 
-    def _take(self, client: Client, data: bytes) -> int:
-        """The first errno, 0 if none."""
-        lines = (self._pending + data).split(b"\n")
-        if self._skip and len(lines) > 1:
+    def _take(self, client: Client, data: bytes) -> tuple[int, int]:
+        """How many bytes of ``data`` were taken, and the first errno, 0 if none."""
+        text, number, start = self._pending + data, 0, 0
+        *lines, rest = text.split(b"\n")
+        for line in lines:
+            failed = 0 if self._skip else self._run(line, client)
+            if failed == errno.EINTR and not number:
+                return self._interrupted(start)
             self._skip = False
-            del lines[0]
-        self._pending = b"" if self._skip else lines.pop()
-        number = 0
-        for line in lines if not self._skip else ():
-            failed = self._run(line, client)
             number = number or failed
+            start += len(line) + 1
+        self._pending = b"" if self._skip else rest
         if len(self._pending) > _LINE_MAX:
             self._pending = b""
             self._skip = True
             self._requests.results.add(client.pid, client.command, "…", "E2BIG (line too long)")
             number = number or errno.E2BIG
-        return number
+        return len(data), number
+
+    def _interrupted(self, start: int) -> tuple[int, int]:
+        """A signal has ended the line that begins at ``start``: whoever writes again begins there,
+        as after any write that a signal ended."""
+        if not start:
+            return 0, errno.EINTR
+        taken = start - len(self._pending)
+        self._pending = b""
+        return taken, 0
 
     def _refuse(self, client: Client, data: bytes) -> NoReturn:
         line = data.strip().partition(b"\n")[0].decode("utf-8", "replace")

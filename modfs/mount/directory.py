@@ -164,7 +164,8 @@ class ModulesDirectory:
         return handle
 
     def open_file(self, path: bytes, flags: int = 0) -> TextFile | PipeFile:
-        """An open file. OSError: ENOENT; EAGAIN too many of events_pipe."""
+        """An open file. OSError: ENOENT; EAGAIN too many of events_pipe; EMFILE, ENFILE, ENOMEM:
+        this server is short of it."""
         if path[1:] == _PIPE:
             return PipeFile(self._events, Caller(self._operation.interrupted), flags)
         compose = self._texts.get(path[1:])
@@ -173,7 +174,11 @@ class ModulesDirectory:
         if (setting := self._settings.get(path[1:])) is not None:
             return SettingFile(setting)
         closed = self._nodes.opened(self._node(path))
-        return ControlFile(self._requests, self._ours, self._operation.client, closed)
+        try:
+            return ControlFile(self._requests, self._ours, self._operation.client, closed)
+        except OSError:
+            closed()
+            raise
 
     def read(self, handle: int, size: int, offset: int) -> bytes:
         """Part of an open file."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loader.errors import UserError
-from modfs.fuse.files import INSTALL_FUSE
+from modfs.fuse.missing import install_fuse
 from modfs.mount.aside import aside
 
 FS_TYPE = "fuse.modfs"
@@ -102,7 +102,7 @@ def fusermount(*arguments: str) -> str:
 
     program = shutil.which("fusermount") or shutil.which("fusermount3")
     if program is None:
-        raise UserError(f"fusermount is missing: {INSTALL_FUSE}")
+        raise UserError(f"fusermount is missing: {install_fuse()}")
     process = subprocess.Popen([program, *arguments], stderr=subprocess.PIPE, text=True)
     try:
         said = process.communicate(timeout=_FUSERMOUNT_SECONDS)[1]

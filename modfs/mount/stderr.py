@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 
-from modfs.fuse.files import INSTALL_FUSE
+from modfs.fuse.missing import install_fuse
 
 
 class CapturedStderr:
@@ -48,7 +49,7 @@ def reason(said: str) -> str:
     if any("/dev/fuse" in line and "ermission" in line for line in lines):
         return "no permission for /dev/fuse; ask for it, or mount as root"
     if any("fusermount" in line and "No such file" in line for line in lines):
-        return f"fusermount is missing: {INSTALL_FUSE}"
+        return f"fusermount is missing: {install_fuse()}"
     if not lines:
         return "it could not be mounted"
-    return lines[-1].removeprefix("fuse: ").removeprefix("fusermount: ")
+    return re.sub(r"^(fuse|fusermount3?): ", "", lines[-1])

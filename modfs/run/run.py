@@ -14,10 +14,13 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import NoReturn
 
 from loader.errors import UserError
 from modfs.run import sandbox, seccomp
+from modfs.run.caught import Rules
 from modfs.run.server import EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
 
 _NAMESPACES_MAX = 2
@@ -36,9 +39,11 @@ def run(plan: Plan) -> int:
     said, namespaces, _, _ = socket.recv_fds(ours, MESSAGE_MAX, _NAMESPACES_MAX)
     if said != READY:
         raise UserError(said.decode(errors="replace") or "the server ended early")
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_passed_on(), signal.SIGCHLD})
     command = os.fork()
     if command == 0:
-        _become(plan.command, namespaces, ours)
+        _become(plan, namespaces, ours, blocked)
+    _pass_on_early_ones(command)
     for namespace in namespaces:
         os.close(namespace)
     status = _wait(command)
@@ -52,37 +57,51 @@ def run(plan: Plan) -> int:
     return status
 
 
+def _passed_on() -> set[signal.Signals]:
+    """What ends a program, or is meant for it: if somebody sends it, the command gets it."""
+    names = ("INT", "QUIT", "TERM", "HUP", "USR1", "USR2", "ALRM")
+    return {getattr(signal, f"SIG{name}") for name in names}
+
+
+def _pass_on_early_ones(command: int) -> None:
+    """Those that came before there was a command to get them, also from the terminal."""
+    while found := signal.sigtimedwait(_passed_on(), 0):
+        os.kill(command, found.si_signo)
+
+
 def _wait(command: int) -> int:
-    """Wait for the command. Signals that somebody sends are passed on; those of the terminal the
-    command gets by itself."""
-    passed_on = {
-        getattr(signal, f"SIG{name}")
-        for name in ("INT", "QUIT", "TERM", "HUP", "USR1", "USR2", "ALRM")
-    }
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*passed_on, signal.SIGCHLD})
+    """Wait for the command, with all signals blocked that it might get. Those that somebody sends
+    are passed on; those of the terminal the command gets by itself."""
     while True:
         done, status = os.waitpid(command, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        found = signal.sigwaitinfo({*passed_on, signal.SIGCHLD})
-        if found.si_signo in passed_on and found.si_code <= 0:  # not the kernel's
+        found = signal.sigwaitinfo({*_passed_on(), signal.SIGCHLD})
+        if found.si_signo != signal.SIGCHLD and found.si_code <= 0:  # not the kernel's
             os.kill(command, found.si_signo)
 
 
 # -- the command's process ------------------------------------------------------------------------
 
 
-def _become(command: tuple[str, ...], namespaces: list[int], channel: socket.socket) -> None:
-    """Enter the namespaces, have calls caught, and become the command. Never returns."""
+def _become(
+    plan: Plan, namespaces: list[int], channel: socket.socket, blocked: Iterable[int]
+) -> NoReturn:
+    """Enter the namespaces, have calls caught, and become the command. ``blocked``: the signals
+    that it is to have blocked."""
     status = 126
+    command = plan.command
     try:
         sandbox.join(namespaces)
-        listener = _catch_calls()
+        listener = _catch_calls(plan.caught())
         socket.send_fds(channel, [b"listener"], [listener])
         os.close(listener)
         channel.recv(MESSAGE_MAX)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
             signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # it would be forgotten by execve
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.execvp(command[0], command)
     except FileNotFoundError as error:
         status = 127
@@ -96,9 +115,9 @@ def _become(command: tuple[str, ...], namespaces: list[int], channel: socket.soc
         os._exit(status)
 
 
-def _catch_calls() -> int:
+def _catch_calls(caught: Rules | None) -> int:
     try:
-        return seccomp.install()
+        return seccomp.install(caught)
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise UserError(sandbox.NESTED) from None

@@ -17,10 +17,10 @@ from modfs.linux import (
     MS_BIND,
     MS_NODEV,
     MS_NOSUID,
-    MS_PRIVATE,
     MS_RDONLY,
     MS_REC,
     MS_REMOUNT,
+    MS_SLAVE,
     failure,
     libc,
 )
@@ -82,7 +82,8 @@ def enter() -> bool:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
-    _mount("none", Path("/"), flags=MS_REC | MS_PRIVATE)
+    # What is unmounted outside goes here too, or its server would live as long as the sandbox.
+    _mount("none", Path("/"), flags=MS_REC | MS_SLAVE)
     return without_rights
 
 

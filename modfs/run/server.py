@@ -17,14 +17,17 @@ from pathlib import Path
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from modfs.fuse.server import Server
-from modfs.run import own_views, sandbox, seccomp
+from modfs.run import caught, own_views, sandbox, seccomp
 from modfs.run.addresses import Addresses
+from modfs.run.autoload import Autoload
+from modfs.run.caught import Rules
 from modfs.run.engines import Engine, JoinedEngine, OwnEngine
 from modfs.run.helpers import serve_helpers, start_kthreadd
 from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
 from modfs.run.own_views import OwnViews
+from modfs.run.scout import Scout
 from modfs.run.views import ProcView, SysModuleView, View, Views
 
 READY, EXITED, _BUSY, _DONE = b"ready", b"exited", b"busy", b"done"
@@ -36,7 +39,8 @@ _LINGER = 0.1  # seconds in which the last programs may end after the command
 class Plan:
     """What to run and how. ``mount``: join the engine mounted there, instead of one of our own.
 
-    ``stats``: a descriptor for the final report.
+    ``stats``: a descriptor for the final report. ``autoload``: have programs' own calls bring about
+    the kernel's requests; ``autoload_exec``: that of programs in a format that nobody knows, too.
     """
 
     command: tuple[str, ...]
@@ -44,6 +48,14 @@ class Plan:
     tree: Path | None = None
     mount: Path | None = None
     stats: int | None = None
+    autoload: bool = False
+    autoload_exec: bool = False
+
+    def caught(self) -> Rules | None:
+        """The calls that are caught, beside those about modules."""
+        if not self.autoload:
+            return None
+        return caught.rules(() if self.autoload_exec else caught.EXEC)
 
 
 def serve_and_exit(plan: Plan, channel: socket.socket) -> None:
@@ -68,10 +80,13 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     if len(keeper.namespaces) > 1:  # so that its programs are ours to look into
         sandbox.join(keeper.namespaces[:1])
     engine = _engine(plan)
-    kthreadd = start_kthreadd(keeper) if isinstance(engine, OwnEngine) else None
+    # Its own execve starts helpers: whose formats are the engine's to ask for.
+    helpers = caught.rules(caught.EXEC) if plan.autoload else None
+    kthreadd = start_kthreadd(keeper, helpers) if isinstance(engine, OwnEngine) else None
+    autoload = Autoload(engine.kernel, Scout()) if plan.autoload else None
     own = _arrange(engine, keeper)
     if kthreadd is not None and isinstance(engine, OwnEngine):
-        serve_helpers(kthreadd, engine.kernel, own)
+        serve_helpers(kthreadd, engine.kernel, own, autoload)
     _leave_terminal()
     socket.send_fds(channel, [READY], keeper.namespaces)
     for namespace in keeper.namespaces:
@@ -79,7 +94,9 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
     if descriptors:  # else the command's process failed, and has said why
         channel.send(READY)
-        _answer_calls(descriptors[0], Supervisor(descriptors[0], engine.kernel, own), channel)
+        _answer_calls(
+            descriptors[0], Supervisor(descriptors[0], engine.kernel, own, autoload), channel
+        )
         if kthreadd is not None:
             _await_helpers(kthreadd, channel)
         engine.shutdown()

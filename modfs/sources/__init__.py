@@ -1,1 +1,1 @@
-"""A SOURCE on the command line as one whole recording, whatever it is."""
+"""Where calls come from that others look at: one home for opening a SOURCE."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +15,52 @@ import pytest
 
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
+from modfs.fuse.library import CHOSEN
 
 SLOW = 0.5  # seconds
+
+LIBRARIES: dict[str, str] = {
+    "libfuse2": "libfuse.so.2",
+    "libfuse3": "libfuse3.so.4",
+    "libfuse3.14": "libfuse3.so.3",
+}
+"""Each libfuse that may be here, by its file. The tests of CORE run once with each; with
+MODFS_TEST_LIBRARIES=all in the environment, all tests of mounts do."""
+
+CORE = ("test_ends", "test_files", "test_status", "test_background")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] in CORE or _ALL:
+        metafunc.parametrize("libfuse", _here(), indirect=True)
+
+
+_ALL = os.environ.get("MODFS_TEST_LIBRARIES") == "all"
+
+
+def _here() -> list[str]:
+    return [name for name, file in LIBRARIES.items() if _loads(file)]
+
+
+def _loads(file: str) -> bool:
+    try:
+        ctypes.CDLL(file)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def libfuse(
+    request: pytest.FixtureRequest,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What serves the mounts of this test; without a parameter, what modfs takes by itself."""
+    file = LIBRARIES.get(getattr(request, "param", ""))
+    if file is not None:
+        monkeypatch.setenv(CHOSEN, file)
+        monkeypatch.setitem(environment, CHOSEN, file)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,15 +97,10 @@ def environment_file(workshop: Path) -> Path:
 
 
 @pytest.fixture
-def open_workshop(workshop: Path) -> Iterator[Path]:
+def open_workshop(workshop: Path) -> Path:
     """Other users can get to the files of the test."""
-    folders = [folder for folder in workshop.parents if folder != Path("/tmp")][:3]
-    modes = {folder: stat.S_IMODE(folder.stat().st_mode) for folder in [workshop, *folders]}
-    for folder in modes:
-        folder.chmod(modes[folder] | 0o755)
-    yield workshop
-    for folder, mode in modes.items():
-        folder.chmod(mode)
+    workshop.chmod(0o755)
+    return workshop
 
 
 def request(mount: Path, *lines: str) -> int:

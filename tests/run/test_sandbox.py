@@ -273,3 +273,20 @@ def test_an_ordinary_user(
         pytest.skip("this machine allows no user namespaces")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["0", "4"]
+
+
+def test_what_is_unmounted_outside_is_gone_inside(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Where mounts are shared, as systemd makes them: else its server would not end."""
+    script = """
+        mkdir m && modfs mount m && server=$(cat m/.control/server)
+        mkfifo go && modfs run -- sh -c 'cat m/stats > /dev/null && echo up && read line < go' |
+            { read line; fusermount -u m; timeout 20 tail -f /dev/null --pid=$server; echo $line $?
+              echo > go; }
+    """
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "shared", "sh", "-c", script],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("up 0\n", "")

@@ -258,7 +258,7 @@ def test_since(tmp_path: Path) -> None:
 
 
 def test_what_is_none_of_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no modfs with events is mounted there"):
+    with pytest.raises(UserError, match="no mount of modfs that tells of events"):
         source_of(tmp_path)
     broken = tmp_path / "r.jsonl"
     broken.write_text('{"recording": 1}\n{"n": 1, "call": "x"}\n')

@@ -50,7 +50,7 @@ def test_what_it_cannot_take(environment: dict[str, str], tmp_path: Path) -> Non
             "x.png: the name must end in .html or .svg",
         ),
         ((tmp_path / "none", "-o", tmp_path / "x.svg"), "none: No such file or directory"),
-        ((tmp_path, "-o", tmp_path / "x.svg"), "no modfs with events is mounted there"),
+        ((tmp_path, "-o", tmp_path / "x.svg"), "no mount of modfs that tells of events"),
         ((__file__, "-o", tmp_path / "x.svg"), "there is no trace event in it"),
     ):
         done = timeline(environment, *words)

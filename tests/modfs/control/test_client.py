@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,3 +112,44 @@ exec chroot "$0" "$@"
 @pytest.mark.parametrize("request_", ["rmmod m", "modprobe m"])
 def test_requests_without_a_file_ask_nothing_of_the_writer(request_: str) -> None:
     assert Door().ask(request_) == errno.ENOENT
+
+
+# -- want -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """This process cannot open anything."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_who_opens_while_descriptors_are_short_is_told_so(folder: Path) -> None:
+    """Not served as somebody of whom nothing is known, for as long as the file is open."""
+    door = Door()
+    name = door.name()
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        door.files.open(name, os.O_WRONLY)
+    with door.opened(name) as handle:
+        assert door.write(handle, f"insmod {folder}/m.ko\n".encode()) == 0
+
+
+def test_who_writes_while_descriptors_are_short_is_told_so(folder: Path) -> None:
+    door = Door()
+    with door.opened() as handle, writer("env") as other:
+        door.asked.tid = other.asked.tid
+        with no_descriptors():
+            assert door.write(handle, b"rmmod m\n") == errno.EMFILE
+        assert door.write(handle, b"rmmod m\n") == errno.ENOENT
+
+
+def test_whose_folder_could_not_be_kept_is_told_so(folder: Path) -> None:
+    door = Door()
+    with pytest.raises(OSError, match="Too many open files"), door.opened() as handle:
+        assert door.write(handle, b"rmmod m\n") == errno.ENOENT
+        with no_descriptors():
+            assert door.write(handle, b"insmod m.ko") == 0

@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from loader.engine.init_routines import InitRoutine, InitRoutines
+from loader.engine.threads import LiveKernel
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec
 from modfs.control.grammar import HELP
 from modfs.mount.control_file import Nodes, TextFile
 from tests.modfs.doors import Door
@@ -100,6 +105,37 @@ def test_writers_do_not_share_an_unfinished_line() -> None:
         assert door.write(one, b"rmmod ") == door.write(two, b"rmmod ") == 0
         assert door.write(one, b"first\n") == door.write(two, b"second\n") == errno.ENOENT
     assert door.results() == ["rmmod first: ENOENT", "rmmod second: ENOENT"]
+
+
+def test_a_line_that_a_signal_ends_is_written_again_as_a_whole(tmp_path: Path) -> None:
+    """As Python does, and others, upon EINTR (PEP 475): with what the write gave, not the line."""
+    module = tmp_path / "slow.ko"
+    module.write_bytes(build_module(ModuleSpec("slow")))
+    door = Door(LiveKernel(init_routines=InitRoutines({"slow": InitRoutine(seconds=0.5)})))
+    with door.opened() as handle:
+        assert door.write(handle, b"insm") == 0
+        door.asked.signal = True
+        assert door.write(handle, f"od {module}\nrmmod m\n".encode()) == errno.EINTR
+        door.asked.signal = False
+        assert door.write(handle, f"od {module}\nrmmod m\n".encode()) == errno.ENOENT
+    asked = f"insmod {module}"  # the second call shares the first one's load, which went on
+    assert door.results() == [f"{asked}: EINTR", f"{asked}: ok", "rmmod m: ENOENT"]
+
+
+def test_what_was_done_before_a_signal_is_not_written_again(tmp_path: Path) -> None:
+    """A short write."""
+    for name in ("quick", "slow"):
+        (tmp_path / f"{name}.ko").write_bytes(build_module(ModuleSpec(name)))
+    door = Door(LiveKernel(init_routines=InitRoutines({"slow": InitRoutine(seconds=0.5)})))
+    text = f"insmod {tmp_path}/quick.ko\ninsmod {tmp_path}/slow.ko\nrmmod m\n".encode()
+    with door.opened() as handle:
+        assert door.write(handle, text[:3]) == 0
+        door.asked.signal = True
+        taken = door.files.write(handle, text[3:])
+        assert text[3 + taken :].startswith(b"insmod ") and b"slow" in text[3 + taken :]
+        door.asked.signal = False
+        assert door.write(handle, b"rmmod m\n") == errno.ENOENT
+    assert [row.rpartition(" ")[2] for row in door.results()] == ["ok", "EINTR", "ENOENT"]
 
 
 LIMIT = 64 << 10  # bytes, README's Limits

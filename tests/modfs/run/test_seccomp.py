@@ -9,15 +9,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import struct
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
 from loader.errors import UserError
 from modfs import linux
-from modfs.run import seccomp
+from modfs.run import caught, seccomp
 from modfs.run.seccomp import Notification, has_cap_sys_module, read_string
 
 ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000  # linux/seccomp.h
@@ -33,15 +35,20 @@ CAUGHT = {
 }
 
 
-def program(monkeypatch: pytest.MonkeyPatch, machine: str) -> list[tuple[int, int, int, int]]:
+def program(
+    monkeypatch: pytest.MonkeyPatch, machine: str, more: caught.Rules | None = None
+) -> list[tuple[int, int, int, int]]:
     """code, jt, jf, k of each instruction."""
     monkeypatch.setattr(linux, "MACHINE", machine)
-    return list(struct.iter_unpack("<HBBI", seccomp._program()))
+    return list(struct.iter_unpack("<HBBI", seccomp._program(more)))
 
 
-def verdict(instructions: list[tuple[int, int, int, int]], arch: int, nr: int) -> int:
+def verdict(
+    instructions: list[tuple[int, int, int, int]], arch: int, nr: int, *arguments: int
+) -> int:
     """What the filter returns for one call."""
-    data = struct.pack("<II", nr, arch) + bytes(56)  # struct seccomp_data
+    words = (*arguments, *(0,) * (6 - len(arguments)))
+    data = struct.pack("<IIQ6Q", nr, arch, 0xABC, *words)  # struct seccomp_data
     accumulator = position = 0
     while True:
         code, jt, jf, k = instructions[position]
@@ -50,6 +57,8 @@ def verdict(instructions: list[tuple[int, int, int, int]], arch: int, nr: int) -
             (accumulator,) = struct.unpack_from("<I", data, k)
         elif code == 0x15:  # BPF_JMP | BPF_JEQ | BPF_K
             position += jt if accumulator == k else jf
+        elif code == 0x54:  # BPF_ALU | BPF_AND | BPF_K
+            accumulator &= k
         else:
             assert code == 0x06  # BPF_RET | BPF_K
             return k
@@ -64,10 +73,80 @@ def test_the_module_calls_and_nothing_else(monkeypatch: pytest.MonkeyPatch, mach
             assert verdict(instructions, arch, nr) == (NOTIFY if nr in caught else ALLOW)
 
 
+# -- calls that may have the kernel ask for a module ----------------------------------------------
+
+O_PATH, O_DIRECTORY = 0o10000000, 0o200000
+
+
+@pytest.mark.parametrize(
+    ("arch", "nr", "arguments", "found"),
+    [
+        (X86_64, 165, (), NOTIFY),  # mount
+        (X86_64, 41, (2, 1, 0), NOTIFY),  # socket
+        (X86_64, 430, (), NOTIFY),  # fsopen
+        (X86_64, 16, (3, 0x5401), ALLOW),  # ioctl TCGETS
+        (X86_64, 16, (3, 0x8933), NOTIFY),  # SIOCGIFINDEX
+        (X86_64, 16, (3, 0x8B01), NOTIFY),  # SIOCGIWNAME
+        (X86_64, 16, (3, 0x5423), NOTIFY),  # TIOCSETD
+        (X86_64, 16, (3, 0xABC00008933), NOTIFY),  # an unsigned int to the kernel
+        (X86_64, X32 | 514, (3, 0x8933), NOTIFY),
+        (X86_64, X32 | 16, (3, 0x8933), ALLOW),  # none of x32
+        (X86_64, 514, (3, 0x8933), ALLOW),
+        (X86_64, 257, (0, 0, os.O_RDWR), NOTIFY),  # openat
+        (X86_64, 257, (0, 0, os.O_RDWR | O_PATH), ALLOW),
+        (X86_64, 257, (0, 0, O_DIRECTORY), ALLOW),
+        (X86_64, 2, (0, os.O_RDWR, O_PATH), NOTIFY),  # open: the mode is no flag
+        (X86_64, 0, (3,), ALLOW),  # read
+        (X86_64, 54, (3, 6, 13), NOTIFY),  # setsockopt TCP_CONGESTION
+        (X86_64, 54, (3, 6, 1), ALLOW),  # TCP_NODELAY
+        (X86_64, 313, (), NOTIFY),  # finit_module, as ever
+        (I386, 102, (1,), NOTIFY),  # socketcall SYS_SOCKET
+        (I386, 102, (3,), ALLOW),  # SYS_CONNECT
+        (I386, 21, (), NOTIFY),
+        (I386, 165, (), ALLOW),
+        (AARCH64, 40, (), ALLOW),  # none of this machine
+    ],
+)
+def test_what_is_caught_for_autoloading(
+    monkeypatch: pytest.MonkeyPatch, arch: int, nr: int, arguments: tuple[int, ...], found: int
+) -> None:
+    instructions = program(monkeypatch, "x86_64", caught.rules())
+    assert verdict(instructions, arch, nr, *arguments) == found
+
+
+def test_execve_can_be_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verdict(program(monkeypatch, "x86_64", caught.rules()), X86_64, 59) == NOTIFY
+    left_alone = program(monkeypatch, "x86_64", caught.rules(caught.EXEC))
+    assert verdict(left_alone, X86_64, 59) == verdict(left_alone, I386, 358) == ALLOW
+
+
+@pytest.mark.parametrize(
+    ("header", "arch", "bit"),
+    [("unistd_64.h", X86_64, 0), ("unistd_x32.h", X86_64, X32), ("unistd_32.h", I386, 0)],
+)
+def test_numbers_are_those_of_the_headers(header: str, arch: int, bit: int) -> None:
+    path = Path("/usr/include/x86_64-linux-gnu/asm", header)
+    if not path.exists():
+        pytest.skip("no headers of this machine")
+    text = path.read_text()
+    numbers = {
+        name: bit | int(number)
+        for name, number in re.findall(
+            r"#define __NR_(\w+) (?:\(__X32_SYSCALL_BIT \+ )?(\d+)", text
+        )
+    }
+    ours = {name: nr for nr, name in caught.names()[arch].items() if nr & X32 == bit}
+    assert ours.items() <= numbers.items()
+    assert ours.keys() >= caught.EXEC
+
+
+@pytest.mark.parametrize("more", [None, caught.rules()], ids=["modules", "autoload"])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_kernel_could_take_it(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
+def test_the_kernel_could_take_it(
+    monkeypatch: pytest.MonkeyPatch, machine: str, more: caught.Rules | None
+) -> None:
     """bpf_check_classic: jumps forward and inside, the last instruction a return, 4096 at most."""
-    instructions = program(monkeypatch, machine)
+    instructions = program(monkeypatch, machine, more)
     assert 0 < len(instructions) <= 4096 and instructions[-1][0] == 0x06
     for position, (code, jt, jf, _) in enumerate(instructions, 1):
         if code == 0x15:
@@ -111,7 +190,7 @@ def test_receiving(monkeypatch: pytest.MonkeyPatch, ioctls: dict[int, bytes | in
         ioctls[linux.SECCOMP_IOCTL_NOTIF_RECV] = struct.pack(
             "<QIIiIQ6Q", 77, 1234, 0, nr, arch, 0xABC, *arguments
         )
-        assert seccomp.receive(5) == Notification(77, 1234, name, arguments)
+        assert seccomp.receive(5) == Notification(77, 1234, name, arguments, arch)
 
 
 def test_answers(ioctls: dict[int, bytes | int]) -> None:
