@@ -8,6 +8,7 @@
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
 # make bench   the measurements (ONLY=name for one of them)
+# make docs    the documentation as a site, in site/index.html
 # make lint    the checks alone
 # make clean   removes what the others made
 #
@@ -18,7 +19,7 @@ ARGS =
 MINUTES = 10
 KERNELS = 6.12 7.3
 
-.PHONY: help demo test test-packages test-kernels test-pictures record lint fuzz soak bench clean
+.PHONY: help docs demo test test-packages test-kernels test-pictures record lint fuzz soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -68,7 +69,11 @@ bench:
 	@tools/setup.sh bench
 	.venv/bin/python -m tests.bench $(ONLY)
 
+docs:
+	@tools/setup.sh docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache tests/fuzz/findings \
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache tests/fuzz/findings \
 	    tests/kernels/.cache tools/record/.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

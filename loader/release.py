@@ -205,6 +205,25 @@ def has_statistics(name: str) -> bool:
     return _version(name) >= _version(OLDEST)
 
 
+def nearest(name: str) -> str:
+    """The row of RELEASES for ``name``: the one below, or else the oldest. UserError."""
+    wanted = _version(name)
+    return max((r for r in RELEASES if _version(r) <= wanted), key=_version, default=OLDEST)
+
+
+def taken_as(text: str) -> str | None:
+    """What is to be told of a release that is none of RELEASES: as which it is taken. UserError."""
+    name = re.split(r"\s+without\b", text, maxsplit=1)[0].strip()
+    row = nearest(name)
+    if _version(row) == _version(name):
+        return None
+    if _version(name) > _version(RELEASES[-1]):
+        return f"{name} is newer than all that is known: it is taken as {row}"
+    if _version(name) < _version(OLDEST):
+        return f"{name} has no module statistics: it is taken as {row}, the first that has"
+    return f"{name} is taken as {row}: no difference is known"
+
+
 def release(name: str = DEFAULT, without: tuple[str, ...] = ()) -> Release:
     """The behaviour of release ``name``, less the features named in ``without``.
 
@@ -214,7 +233,7 @@ def release(name: str = DEFAULT, without: tuple[str, ...] = ()) -> Release:
     wanted = _version(name)
     if wanted < _version(OLDEST):
         raise UserError(f"kernel {name} has no module statistics: {OLDEST} is the first that does")
-    row = max((r for r in RELEASES if _version(r) <= wanted), key=_version)
+    row = nearest(name)
     fields = {c.field: True for c in CHANGES if _version(c.release) <= _version(row)}
     for feature in without:
         if feature not in FEATURES:

@@ -7,6 +7,7 @@
 #   tools/setup.sh kernels  also QEMU, to boot kernels with
 #   tools/setup.sh pictures also a browser, and what checks texts for Prometheus
 #   tools/setup.sh kernel-sources  also what builds kernels
+#   tools/setup.sh docs     what builds the documentation's site
 #   tools/setup.sh bench    also the library the benchmark's C file system is built with
 #
 # Quick when there is nothing to do. As root, or where sudo asks for no password, it installs
@@ -14,7 +15,7 @@
 # PYTHON=/path/to/python chooses the Python to use (3.11 or later).
 set -eu
 
-level=${1:?usage: tools/setup.sh run|test|bench|packages|kernels|kernel-sources|pictures}
+level=${1:?usage: tools/setup.sh run|test|docs|bench|packages|kernels|kernel-sources|pictures}
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # depmod and ldconfig are not in every user's PATH
 

@@ -189,7 +189,7 @@ def _text(content: bytes | str, source: str) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise _error(source, line, (), "not text: it is not UTF-8") from None
     if not text.strip():
-        raise _error(source, 1, (), "empty")
+        raise UserError(f"{source}: the file is empty")
     return text
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from loader.calls import ANYONE, Call, Caller, File, open_here
+from loader.calls import ANYONE, NOBODY, Call, Caller, File, open_here
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.budget import Budget, default_budget
@@ -132,7 +132,9 @@ class LiveKernel:
 
     def call(self, call: Call, caller: Caller = ANYONE) -> None:
         """Answer one call; returns when it succeeded. LoadError: its errno."""
-        course = Course(self.kernel, call, caller.origin(), self._course_now)
+        # It takes its time to say who calls: only where somebody listens.
+        origin = NOBODY if self.kernel.listener is None else caller.origin()
+        course = Course(self.kernel, call, origin, self._course_now)
         file = CallersFile(caller, self._files.read_new, self._leases)
         try:
             caller.may_init_module()

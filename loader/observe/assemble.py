@@ -20,6 +20,12 @@ _END_OF_TASK = "sched_process_exit"
 # What module_request names as the one who asked while __request_module's return is probed.
 _TRAMPOLINES = ("return_to_handler", "arch_rethook_trampoline", "ftrace_graph_caller")
 
+
+def _asker(function: str | None) -> str | None:
+    """None: its return is probed, so that another stands for it; by two, and that one too."""
+    return None if function in _TRAMPOLINES else function
+
+
 # Events that belong to a load even where its system call's beginning was not seen.
 _OF_A_LOAD = {
     "load_module",
@@ -189,7 +195,7 @@ class Assembler:
             self._task(event),
             event.text("name") or "",
             None if wait is None else bool(wait),
-            event.text("call_site"),
+            _asker(event.text("call_site")),
         )
         if wait == 0:
             yield from self._request_over(event.tid)
@@ -203,8 +209,8 @@ class Assembler:
         request = self._requests.get(event.tid)
         if request is not None:
             function = request.function
-            if function is None or function in _TRAMPOLINES:
-                function = event.text("caller")
+            if function is None:
+                function = _asker(event.text("caller"))
             request = request._replace(result=event.number("ret"), function=function)
             self._requests[event.tid] = request
             yield from self._request_over(event.tid)

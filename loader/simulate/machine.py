@@ -108,6 +108,9 @@ class Requests:
     name: str = ""
 
 
+PROCESSORS_MOST = 8192  # CONFIG_NR_CPUS of x86-64 with MAXSMP; arm64's is less
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Everything about a machine that decides what its boot wastes. See the TOML file."""

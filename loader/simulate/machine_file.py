@@ -66,6 +66,7 @@ from loader.documents.kinds import (
 from loader.image.layout import Layout, page_align
 from loader.simulate.costs import FRACTION, GUEST, RATE, SECONDS, SERVER, Costs
 from loader.simulate.machine import (
+    PROCESSORS_MOST,
     Coldplug,
     DescribedModule,
     Devices,
@@ -194,7 +195,7 @@ else:
 class MachineTable(Table):
     """The whole file."""
 
-    processors: Annotated[Positive, about("How many it has.")]
+    processors: Annotated[int, about("How many it has.", ge=1, le=PROCESSORS_MOST)]
     coldplug: Annotated[tuple[ColdplugTable, ...], about("One after the other.")]
     guest: Annotated[
         bool, about("Whether it runs under a hypervisor: which costs it has by default.")

@@ -43,6 +43,16 @@ class Verbs(click.Group):
         command: click.Command = importlib.import_module(f"modfs.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from loader.words import did_you_mean, shown
+
+            near = did_you_mean(args[0], VERBS)
+            raise click.UsageError(f"there is no verb {shown(args[0])}{near}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
@@ -66,7 +76,12 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=Verbs, subcommand_metavar="VERB ...", invoke_without_command=True)
+@click.group(
+    cls=Verbs,
+    subcommand_metavar="VERB ...",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -104,10 +119,10 @@ def _arguments(words: list[str]) -> list[str]:
 def main() -> None:
     """Run the command as the caller gave it, and exit."""
     standard.prepare()
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(carry_out(sys.argv[1:]))
 
 
-def run(words: list[str]) -> int:
+def carry_out(words: list[str]) -> int:
     """Run the command; its exit status. What goes wrong is one line, never a traceback."""
     words = _arguments(words)
     command = f"modfs {words[0]}" if words and words[0] in VERBS else "modfs"
@@ -119,6 +134,10 @@ def run(words: list[str]) -> int:
         from modfs.cli.statuses import end  # not needed where all goes well
 
         return end(error, command)
+
+
+run = carry_out
+"""The same, until the verb of that name is imported."""
 
 
 def _invoke(words: list[str]) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.cli.options import SOURCE
 from modfs.cli.statuses import DONE, FAILED, MISUSED, complain, ending_with
 
@@ -118,7 +118,7 @@ def _listen(source: Path, where: str, top: int) -> int:
     try:
         listener = Listener(address, reader.read)
     except OSError as error:
-        raise UserError(f"{address}: {error.strerror}", status=FAILED) from None
+        raise UserError(f"{address}: {in_words(error)}", status=FAILED) from None
     signal.signal(signal.SIGTERM, _end)
     with listener:
         print(f"http://{listener.address}/metrics", flush=True)

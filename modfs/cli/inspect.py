@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +18,12 @@ import click
 
 from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.config import MACHINES, Config
+from loader.errors import UserError, in_words
 from loader.image.layout import Layout
 from loader.image.module_image import ModuleImage, read_image
 from loader.packings import NOT_PACKED, by_suffix, compress, named
 from loader.release import DEFAULT, has_statistics, parse_release
-from loader.words import MODULE_FILE
+from loader.words import MODULE_FILE, readable_size
 from modfs.cli.options import (
     compress_option,
     config_option,
@@ -47,8 +50,10 @@ class Row:
     layout: Layout
 
 
+Column = tuple[str, str, Callable[[Row], int | None]]
+
 # Key in --json and for --sort, heading, and value. All are bytes; None is not known.
-_NUMBERS: tuple[tuple[str, str, Callable[[Row], int | None]], ...] = (
+_NUMBERS: tuple[Column, ...] = (
     ("file", "FILE", lambda row: row.file),
     ("bytes", "MODULE", lambda row: row.bytes),
     ("text", "TEXT", lambda row: row.layout.text),
@@ -105,7 +110,8 @@ def command(
     config_file: Path | None,
     compression: str | None,
 ) -> int:
-    """Show what modules take in memory, in bytes.
+    """Show what modules take in memory: in bytes, or to a terminal in KiB and MiB, as many columns
+    as it is wide.
 
     PATH is a module's file (.ko, .ko.zst, .ko.gz, .ko.xz) or a folder of them, such as
     /lib/modules/RELEASE. Files that the kernel would not take are told on standard error, and the
@@ -133,11 +139,16 @@ def command(
         config = kconfig.applied(config)
     machines = (kconfig.machine,) if kconfig else (config.machine, *MACHINES.values())
     files = sorted(set(_module_files(paths)))
+    if not files:
+        raise UserError(f"{', '.join(map(str, paths))}: no module is in there (.ko, .ko.zst, ...)")
     rows, refused = _inspect_all(files, config, tuple(dict.fromkeys(machines)), compression)
     for message in refused:
         complain(message)
     _sort(rows, key, reverse)
-    (_print_json if as_json else _print_table)(rows, rows[:limit])
+    if as_json:
+        _print_json(rows, rows[:limit])
+    elif rows:
+        _print_table(rows, rows[:limit], key)
     return FAILED if refused else DONE
 
 
@@ -152,7 +163,9 @@ def _inspect_all(
             try:
                 rows.append(_inspect(path, config, machines, compression))
             except OSError as error:
-                refused.append(f"{path}: {error.strerror}")
+                refused.append(f"{path}: {in_words(error)}")
+            except UserError as error:
+                refused.append(f"{path}: {error}")
             progress.reached(number)
     return rows, refused
 
@@ -175,7 +188,7 @@ def _module_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _inspect(path: Path, config: Config, machines: tuple[int, ...], compression: str | None) -> Row:
-    """OSError: the file cannot be read, or it is the kernel's errno, with what it logs."""
+    """OSError: the file cannot be read; UserError: no kernel would take it."""
     data = path.read_bytes()
     packed = by_suffix(path)
     compressed = len(data) if packed else None
@@ -187,7 +200,7 @@ def _inspect(path: Path, config: Config, machines: tuple[int, ...], compression:
 
 
 def _image(data: bytes, config: Config, machines: tuple[int, ...]) -> ModuleImage:
-    """For the first of these machines whose kernel takes it."""
+    """For the first of these machines whose kernel takes it. UserError: none does."""
     flags = MODULE_INIT_COMPRESSED_FILE if config.compression != NOT_PACKED else 0
     failure = None
     for machine in machines:
@@ -197,7 +210,8 @@ def _image(data: bytes, config: Config, machines: tuple[int, ...]) -> ModuleImag
             return image
         failure = failure or found
     assert failure is not None
-    raise OSError(failure.errno, failure.message)
+    why = f", and would log: {'; '.join(failure.log)}" if failure.log else ""
+    raise UserError(f"the kernel would refuse it with {failure.name}{why}")
 
 
 def _sums(rows: list[Row]) -> dict[str, int | None]:
@@ -217,16 +231,47 @@ def _print_json(rows: list[Row], shown: list[Row]) -> None:
     print(json.dumps({"count": len(rows), "sum": _sums(rows), "modules": modules}, indent=1))
 
 
-def _print_table(rows: list[Row], shown: list[Row]) -> None:
-    """Columns, with the sums of all modules at the end; those without any number are left out."""
+def _print_table(rows: list[Row], shown: list[Row], key: str) -> None:
+    """Columns, with the sums of all modules at the end; those without any number are left out.
+
+    Whoever watches gets as many as the terminal is wide, what they sort by and what matters most
+    first, in units; everybody else gets all of them, in bytes.
+    """
     columns = [column for column in _NUMBERS if any(column[2](row) is not None for row in rows)]
+    if not sys.stdout.isatty():
+        print(*_table(rows, shown, columns, str), sep="\n")
+        return
+    columns.sort(key=lambda column: (column[0] != key, _rank(column[0])))
+    width = shutil.get_terminal_size().columns
+    fitting = max(range(1, len(columns) + 1), key=lambda n: _fits(rows, shown, columns[:n], width))
+    print(*_table(rows, shown, columns[:fitting], readable_size), sep="\n")
+    if fitting < len(columns):
+        print(f"{len(columns) - fitting} more columns in a wider terminal, or with --json")
+
+
+_FIRST = ("total", "core", "becoming", "load", "file", "text")
+"""What matters most, in this order; then the others."""
+
+
+def _rank(key: str) -> int:
+    return _FIRST.index(key) if key in _FIRST else len(_FIRST)
+
+
+def _fits(rows: list[Row], shown: list[Row], columns: Sequence[Column], width: int) -> int:
+    """The number of columns if they fit, else 0."""
+    lines = _table(rows, shown, columns, readable_size)
+    return len(columns) if max(map(len, lines)) <= width else 0
+
+
+def _table(
+    rows: list[Row], shown: list[Row], columns: Sequence[Column], told: Callable[[int], str]
+) -> list[str]:
+    def cell(value: int | None) -> str:
+        return "-" if value is None else told(value)
+
     sums = _sums(rows)
     table = [["NAME", *(heading for _, heading, _ in columns)]]
     for row in shown:
-        table.append([row.name, *(_cell(value(row)) for _, _, value in columns)])
-    table.append([f"{len(rows)} modules", *(_cell(sums[key]) for key, _, _ in columns)])
-    print(*aligned(table), sep="\n")
-
-
-def _cell(value: int | None) -> str:
-    return "-" if value is None else str(value)
+        table.append([row.name, *(cell(value(row)) for _, _, value in columns)])
+    table.append([f"{len(rows)} modules", *(cell(sums[key]) for key, _, _ in columns)])
+    return list(aligned(table))

@@ -121,7 +121,7 @@ def command(
     if match := _MODULE.fullmatch(output.name):
         if demo or compression:
             raise UserError(f"{output.name} is a module's file; --demo, --compress are a tree's")
-        spec = _one_of(source) if source else spec_from({"name": match["name"], **fields})
+        spec = _one_of(source) if source else _described({"name": match["name"], **fields})
         _make_module(output, spec, match["compression"])
         return
     if fields:
@@ -130,6 +130,16 @@ def command(
         raise UserError("a tree needs --demo or --from FILE")
     modules, builtin = demo_specs() if source is None else _read(source)
     _make_tree(output, modules, builtin, compression)
+
+
+def _described(fields: dict[str, Any]) -> ModuleSpec:
+    """One module. UserError has the name of the option that is wrong."""
+    try:
+        return spec_from(fields)
+    except UserError as error:
+        flags = {key: flag for flag, _, key, _ in (*_ONE, *_MANY)}
+        key, colon, rest = str(error).partition(":")
+        raise UserError(f"{flags.get(key, key)}{colon}{rest}") from None
 
 
 def _make_module(output: Path, spec: ModuleSpec, compression: str | None) -> None:

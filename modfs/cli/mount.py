@@ -12,7 +12,7 @@ import click
 
 from loader.errors import UserError
 from modfs.cli.buffer import buffer_option, parse_buffer
-from modfs.cli.options import NAMES, EngineOptions, engine_options
+from modfs.cli.options import NAMES, EngineOptions, engine_options, tell_nearest
 from modfs.cli.statuses import FAILED, MISUSED, ending_with
 from modfs.mount.background import ENGINE, Kind, Manner, mount
 from modfs.mount.options import MountOptions
@@ -26,7 +26,7 @@ _OWN = NAMES | _OF_HOST
 Example:
   modfs mount --kernel 6.4 /tmp/m
   echo 'modprobe xfs' > /tmp/m/control; cat /tmp/m/stats
-  modfs mount --host /mnt/modules; udevadm trigger --settle; cat /mnt/modules/stats
+  modfs mount --host /mnt/m; udevadm trigger -c add --settle; cat /mnt/m/stats
 In /etc/fstab (mount.fuse of the package fuse runs modfs, which must be in its PATH):
   modfs  /mnt/m  fuse.modfs  kernel=6.12,allow_other  0 0
 """
@@ -72,7 +72,20 @@ def command(**values: Any) -> int:
         raise UserError("--buffer is for --host", status=MISUSED)
     engine = EngineOptions.pop(values)
     engine.check()  # told here, not by the server
-    return _mounted(engine.live, ENGINE, values, parsed)
+    taken = _kernel_taken(engine) if engine.kernel is None else ""
+    if values["foreground"]:
+        print(end=taken, flush=True)
+    status = _mounted(engine.live, ENGINE, values, parsed)
+    if not values["foreground"]:
+        print(end=taken)
+    return status
+
+
+def _kernel_taken(engine: EngineOptions) -> str:
+    """Which kernel it is where nobody has named one: a line."""
+    with ending_with(MISUSED):
+        _, why = engine.release_found()
+        return f"kernel {engine.release().title}, {why}\n"
 
 
 def _mounted(make: Callable[[], Any], kind: Kind[Any], values: Any, options: MountOptions) -> int:
@@ -102,7 +115,17 @@ def _mount_host(values: Any, options: MountOptions) -> int:
 def _override(values: dict[str, Any], name: str, text: str) -> None:
     """An option of the command that came with -o, as from /etc/fstab."""
     key = {"key": "keys", "config": "config_file"}.get(name, name.replace("-", "_"))
-    if key in ("keys", "without", "blacklist"):
-        values[key] = (*values[key], *text.split(":"))
-    else:
-        values[key] = True if key in ("sig_enforce", "autoload_dups") else text
+    context = click.get_current_context()
+    option = next(one for one in context.command.params if one.name == key)
+    try:
+        if key in ("keys", "without", "blacklist"):
+            more = (option.type(word, option, context) for word in text.split(":"))
+            values[key] = (*values[key], *more)
+        elif key in ("sig_enforce", "autoload_dups"):
+            values[key] = True
+        else:
+            values[key] = option.type(text, option, context)
+    except click.BadParameter as error:
+        raise UserError(f"-o {name}={text}: {error.message}") from None
+    if key == "kernel":
+        tell_nearest(text, context.command_path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +17,7 @@ from loader.errors import UserError
 from modfs.cli.statuses import MISUSED, complain, ending_with
 
 if TYPE_CHECKING:
-    from loader.config import Config
+    from loader.config import BuiltFor, Config
     from loader.engine.init_routines import InitRoutines
     from loader.engine.threads import LiveKernel
     from loader.image.contents import Export
@@ -47,10 +49,11 @@ class EngineOptions:
         """The module tree: the one given, else the running kernel's if it exists."""
         from loader.tree.tree import Tree
 
-        root = self._root()
+        root = self.root()
         return None if root is None else Tree.open(root)
 
-    def _root(self) -> Path | None:
+    def root(self) -> Path | None:
+        """The folder of ``tree``."""
         root = self.modules or Path("/lib/modules", os.uname().release)
         return root if self.modules or root.is_dir() else None
 
@@ -63,7 +66,7 @@ class EngineOptions:
 
         built_for = learn_built_for(tree.sample()) if tree else BuiltFor()
         config = Config(
-            release=self.release(),
+            release=self.release(built_for),
             compression=_compression_of(tree),
             built_for=built_for,
             keyring=Keyring.load(*self.keys) if self.keys else None,
@@ -90,7 +93,7 @@ class EngineOptions:
 
         if self.config_file is not None:
             return read_kconfig(self.config_file)
-        root = self._root()
+        root = self.root()
         path = find_kconfig(root.resolve()) if root else None
         try:
             return read_kconfig(path) if path else None
@@ -130,22 +133,58 @@ class EngineOptions:
 
     def check(self) -> None:
         """What can be said before there is an engine. UserError."""
+        from loader.release import taken_as
+
         with ending_with(MISUSED):
             self.release()
+            if self.kernel is None and (told := taken_as(self.release_found()[0])) is not None:
+                complain(told)
             self.kernel_exports()
             for line in kconfig.unfollowed() if (kconfig := self.kconfig()) else ():
                 complain(line)
+            if self.modules is not None and (tree := self.tree()) and not any(tree.names()):
+                complain(f"{self.modules}: there is no module in this tree")
             if self.environment is not None:  # else it would take the engine to say nothing
                 self.init_routines()
 
-    def release(self) -> Release:
-        """Which kernel it is: the one named, else the configuration's, else 6.12. UserError."""
-        from loader.release import DEFAULT, has_statistics, parse_release
+    def release(self, built_for: BuiltFor | None = None) -> Release:
+        """Which kernel it is. ``built_for``: what is known of the tree already. UserError."""
+        from loader.release import nearest, parse_release
 
-        kernel = self.kernel
-        if kernel is None and (kconfig := self.kconfig()) and has_statistics(kconfig.release):
-            kernel = kconfig.release
-        return parse_release(kernel or DEFAULT, self.without)
+        if self.kernel is not None:
+            return parse_release(self.kernel, self.without)
+        return parse_release(nearest(self.release_found(built_for)[0]), self.without)
+
+    def release_found(self, built_for: BuiltFor | None = None) -> tuple[str, str]:
+        """Which kernel it is if none is named, and who says so: the configuration, else the
+        modules of the tree. UserError, OSError."""
+        from loader.release import DEFAULT
+
+        if kconfig := self.kconfig():
+            return kconfig.release, "as its configuration says"
+        if built_for is None and (tree := self.tree()):
+            from loader.image.built_for import learn_built_for
+
+            built_for = learn_built_for(tree.sample(1))
+        release = (built_for.vermagic if built_for else None) or ""
+        if release[:1].isdigit():
+            return release.split()[0], "as the tree's modules say"
+        return DEFAULT, "as nothing says which"
+
+    def uname_release(self) -> str | None:
+        """What uname -r is to say of a kernel that was named: a whole one, as the tree's modules
+        have it if they are of that release. None: none was named. UserError, OSError."""
+        if self.kernel is None:
+            return None
+        from loader.image.built_for import learn_built_for
+
+        release = self.release().name
+        tree = self.tree()
+        magic = learn_built_for(tree.sample(1)).vermagic if tree else None
+        if magic and re.match(rf"{re.escape(release)}(?![0-9])", magic):
+            return magic.split()[0]
+        named = self.kernel.split()[0]
+        return f"{named}.0" if re.fullmatch(r"[0-9]+\.[0-9]+", named) else named
 
     @classmethod
     def pop(cls, values: dict[str, Any]) -> EngineOptions:
@@ -198,6 +237,22 @@ def _releases(context: click.Context, parameter: click.Parameter, begun: str) ->
     return [name for name in RELEASES if name.startswith(begun)]
 
 
+def _tell_nearest(context: click.Context, parameter: click.Parameter, given: Any) -> Any:
+    """Tell of releases that no row stands for as which they are taken."""
+    for text in (given,) if isinstance(given, str) else given or ():
+        tell_nearest(text, context.command_path)
+    return given
+
+
+def tell_nearest(release: str, command: str) -> None:
+    """See loader.release.taken_as. What is none, or has no statistics, is refused later."""
+    from loader.release import has_statistics, taken_as
+
+    with suppress(UserError):
+        if has_statistics(release) and (told := taken_as(release)) is not None:
+            complain(told, command)
+
+
 def _features(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     from loader.release import FEATURES
 
@@ -233,6 +288,7 @@ def kernel_option(default: str | None = None, default_told: str = "") -> Callabl
         show_default=True,
         help=text,
         shell_complete=_releases,
+        callback=_tell_nearest,
     )
 
 
@@ -246,6 +302,7 @@ def kernels_option() -> Callable[[F], F]:
         metavar="RELEASE",
         help=text,
         shell_complete=_releases,
+        callback=_tell_nearest,
     )
 
 
@@ -307,7 +364,7 @@ def keys_option(text: str) -> Callable[[F], F]:
 
 
 _ENGINE: dict[str, Callable[[Any], Any]] = {
-    "kernel": kernel_option(default_told="the configuration's, else 6.12."),
+    "kernel": kernel_option(default_told="the configuration's, else the tree's, else 6.12."),
     "without": without_option(),
     "config": config_option("Default: the tree's own, if it is there."),
     "symbols": click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -21,7 +22,8 @@ class Progress:
     def __init__(self, label: str, length: int) -> None:
         self._label, self._length = label, length
         self._patient_until = time.monotonic() + _PATIENCE
-        self._watched = sys.stderr.isatty()
+        # A bar goes back to the begin of its line, which a dumb terminal cannot do.
+        self._watched = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._bar: ProgressBar[int] | None = None
 
     def __enter__(self) -> Progress:

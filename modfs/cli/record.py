@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _EXAMPLE = """
 \b
 Examples:
-  modfs record -o boot.jsonl -- udevadm trigger --settle
+  modfs record -o boot.jsonl -- udevadm trigger -c add --settle
   modfs record --seconds 60 -o minute.jsonl
   modfs record --from trace.txt -o boot.jsonl; modfs replay boot.jsonl
   modfs record --conformance -o this-kernel; modfs verify this-kernel

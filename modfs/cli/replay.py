@@ -99,6 +99,8 @@ def command(
         raise UserError("with --mount the kernel is the mount's")
     with ending_with(MISUSED):
         scenario = _with_kernel(Scenario.read(file), kernel, without)
+    if not scenario.calls:
+        complain(f"{file}: there is no request in this scenario")
     told = Told()
     text, answers = _replay(scenario, in_real_time, mount, told.listener if events else None)
     if events is not None:

@@ -63,7 +63,9 @@ def _run(engine: EngineOptions, words: tuple[str, ...], values: dict[str, Any]) 
     joined = mount.absolute() if mount else None
     # Which kernel a joined mount is, it does not tell.
     formats = autoload and not joined and not engine.release().no_binfmt_autoload
-    return run(Plan(words, engine.live, engine.modules, joined, stats, autoload, formats))
+    release = None if joined else engine.uname_release()
+    tree = engine.root() if release else engine.modules
+    return run(Plan(words, engine.live, tree, joined, stats, autoload, formats, release))
 
 
 def _die_of(number: int) -> None:

@@ -16,9 +16,9 @@ from loader.config import Config
 from loader.engine.kmod import as_text
 from loader.errors import UserError
 from loader.simulate.from_tree import TreeModules, from_tree
-from loader.simulate.machine import Machine, check_names
+from loader.simulate.machine import PROCESSORS_MOST, Machine, check_names
 from loader.simulate.machine_file import read_machine
-from loader.words import parse_size, readable_size
+from loader.words import parse_size, readable_size, shown
 from modfs.blame.events import Told
 from modfs.cli.options import (
     FILE,
@@ -143,7 +143,10 @@ def _processors(cpus: str | None, plot: Path | None) -> Sequence[int | None]:
     except ValueError:
         wanted = [0]
     if min(wanted) < 1:
-        raise UserError(f"--cpus: numbers such as 8,64,255 are needed, not {cpus!r}")
+        raise UserError(f"--cpus: numbers such as 8,64,255 are needed, not {shown(cpus)}")
+    if max(wanted) > PROCESSORS_MOST:
+        most = PROCESSORS_MOST
+        raise UserError(f"--cpus: Linux has at most {most} processors, not {max(wanted)}")
     return wanted
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 
 DONE, FAILED, MISUSED, NOT_STARTED, NOT_EXECUTED, NOT_FOUND = 0, 1, 2, 125, 126, 127
 ABOVE = 3
@@ -50,8 +50,8 @@ def ending_with(status: int) -> Iterator[None]:
 
 
 def told(error: OSError) -> str:
-    """FILE: what the system said."""
-    text = error.strerror or str(error)
+    """FILE: why."""
+    text = in_words(error)
     return text if error.filename is None else f"{error.filename}: {text}"
 
 
@@ -72,12 +72,23 @@ def end(error: BaseException, command: str) -> int:
             status, message = FAILED, told(error)
         case ModuleNotFoundError(name="simpy"):
             status, message = FAILED, "the package simpy is missing: pip install 'simpy>=4.1'"
+        case click.UsageError():
+            status, message = error.exit_code, _usage(error, command)
         case click.ClickException():
             status, message = error.exit_code, error.format_message()
         case _:
             raise error
     complain(message, command)
     return status
+
+
+def _usage(error: click.UsageError, command: str) -> str:
+    """What is wrong with the command line, and where all that is right is told."""
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""
+        message = f"there is no option {error.option_name}{near}"
+    return f"{message.rstrip('.')}{' ' if message.endswith('?') else '; '}try {command} --help"
 
 
 def complain(message: str, command: str | None = None) -> None:

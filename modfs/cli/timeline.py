@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.cli.options import SOURCE
 from modfs.cli.statuses import DONE, FAILED, MISUSED, ending_with
 
@@ -80,7 +80,7 @@ def command(source: Path, other: Path | None, output: Path, title: str | None) -
     try:
         output.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:  # a full disk does not say which file it was
-        raise UserError(f"{output}: {error.strerror}", status=FAILED) from None
+        raise UserError(f"{output}: {in_words(error)}", status=FAILED) from None
     return DONE
 
 

@@ -53,7 +53,7 @@ def expanded(
 
     Without ``statistics`` nothing of debugfs is read, and /proc/modules in its place.
     """
-    after = [path for path in scenario.after if statistics] or ["/proc/modules"]
+    after = scenario.after if statistics or not scenario.after else ("/proc/modules",)
     for step in scenario.steps:
         if "cat" in step:
             if statistics or step["cat"].startswith("/"):

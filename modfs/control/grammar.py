@@ -31,7 +31,7 @@ from loader.calls import (
     RequestModule,
 )
 from loader.errors import UserError
-from loader.words import module_name
+from loader.words import did_you_mean, module_name
 
 HELP = """\
 # One request a line; the write returns when it is done, with its errno if it failed.
@@ -105,7 +105,7 @@ def parse(line: str) -> tuple[Request, ...]:
         return ()
     parser = _PARSERS.get(words[0])
     if parser is None:
-        raise UserError(f"{words[0]}: no such request")
+        raise UserError(f"{words[0]}: no such request{did_you_mean(words[0], _PARSERS)}")
     return tuple(parser(words[0], words[1:]))
 
 

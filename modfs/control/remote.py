@@ -19,7 +19,7 @@ from loader.calls import (
     InitModule,
     RequestModule,
 )
-from loader.errors import LoadError
+from loader.errors import LoadError, UserError, in_words
 from modfs.control.grammar import GetFsType, format_call, format_request
 
 
@@ -27,13 +27,13 @@ class RemoteKernel:
     """A mount's engine (loader.calls.SystemCalls), and its texts."""
 
     def __init__(self, mountpoint: Path) -> None:
-        """OSError: nothing answers there."""
+        """UserError: no modfs answers there; OSError: no folder is there."""
         self._folder = os.open(mountpoint, os.O_PATH | os.O_CLOEXEC)
         try:
             self.compression = self.read(".control/compression").strip()
-        except OSError:
+        except OSError as error:
             os.close(self._folder)
-            raise
+            raise UserError(f"{mountpoint}: {_why_not(error)}", status=1) from None
 
     def close(self) -> None:
         """Hold the mount no longer."""
@@ -151,6 +151,13 @@ class RemoteKernel:
             raise LoadError(error.errno or errno.EIO) from None
         finally:
             os.close(control)
+
+
+def _why_not(error: OSError) -> str:
+    """Why a folder is no mount that answers."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "modfs is not mounted here; try modfs status"
+    return in_words(error)
 
 
 def _in_memory(data: bytes) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from loader.calls import Caller, DeleteModule, FinitModule, InitModule, Origin, RequestModule
@@ -13,9 +14,11 @@ from loader.engine.threads import LiveKernel
 from loader.errors import LoadError, UserError
 from loader.tree.insert import insertion
 from loader.tree.probe_list import Probe
-from loader.words import canonical, module_name
+from loader.tree.tree import Tree
+from loader.words import canonical, did_you_mean, module_name, shown
 from modfs.control.client import Client
 from modfs.control.grammar import (
+    HELP,
     GetFsType,
     Insmod,
     Modprobe,
@@ -34,6 +37,10 @@ class Requests:
         self.results = Results()
         self._interrupted = interrupted
 
+    def text(self) -> str:
+        """What there is to read: how to write requests, and how the latest ended."""
+        return HELP + self.results.text()
+
     def run(self, line: str, client: Client, command: str) -> int:
         """Run one line; the errno of what failed first, 0 if nothing did."""
         try:
@@ -48,7 +55,9 @@ class Requests:
         tools = _Tools(self.live, client, self._interrupted)
         numbers = [tools.carry_out(request) for request in requests]
         number = next(filter(None, numbers), 0)
-        outcome = tools.told or (errno.errorcode.get(number, str(number)) if number else "ok")
+        why = f" ({tools.why})" if tools.why else ""
+        name = f"{errno.errorcode.get(number, number)}{why}"
+        outcome = tools.told or (name if number else "ok")
         self.results.add(client.pid, command, line, outcome)
         return number
 
@@ -61,7 +70,9 @@ class _Tools:
         self.client = client
         self.caller = Caller(interrupted, open=client.open, origin=self._origin)
         self.told = ""
-        """What there is to tell besides the errno."""
+        """What there is to tell instead of the errno."""
+        self.why = ""
+        """What the first ENOENT is about, of which there are several kinds."""
 
     def _origin(self, alias: str | None = None, file: str | None = None) -> Origin:
         return Origin(self.client.task(), alias, file=file)
@@ -75,8 +86,19 @@ class _Tools:
             else:
                 tool(self, request)
         except OSError as error:
+            if error.errno == errno.ENOENT and not self.told:
+                self.why = self.why or self._about(request)
             return error.errno or errno.EIO
         return 0
+
+    def _about(self, request: Request) -> str:
+        """What ENOENT is about where the steps on the way have not said it."""
+        if isinstance(request, DeleteModule | ModprobeRemove):
+            loaded = [module.name for module in self.live.snapshot().modules]
+            return f"{shown(request.name)} is not loaded{did_you_mean(request.name or '', loaded)}"
+        if isinstance(request, FinitModule | InitModule):
+            return ""
+        return "a symbol that it uses is exported by nobody, see kmsg"
 
     # -- requests of the kernel's -----------------------------------------------------------------
 
@@ -96,8 +118,12 @@ class _Tools:
 
     def insmod(self, request: Insmod) -> None:
         """One file. OSError."""
-        fd, origin = self.client.open_path(request.file), self._origin(file=request.file)
-        self._insert(fd, request.params, request.flags, origin)
+        try:
+            fd = self.client.open_path(request.file)
+        except OSError:
+            self.why = f"there is no file {shown(request.file)}"
+            raise
+        self._insert(fd, request.params, request.flags, self._origin(file=request.file))
 
     def _insert(self, fd: int, params: str, flags: int, origin: Origin) -> None:
         """What kmod does with a file. It is closed in the end."""
@@ -120,6 +146,7 @@ class _Tools:
         tree = self.live.tree
         names = tree.resolve(request.name) if tree else ()
         if tree is None or not names:
+            self.why = _unknown(tree, request.name)
             raise LoadError(errno.ENOENT)
         for name in names:
             if tree.path(name) is None:  # built in
@@ -140,11 +167,21 @@ class _Tools:
         try:
             path = str(probe.path)
             alias = request.name if canonical(request.name) != target else None
-            self._insert(self.client.open_ours(path), params, flags, self._origin(alias, path))
+            fd = self._open_probed(probe, target)
+            self._insert(fd, params, flags, self._origin(alias, path))
         except OSError as error:
             was_there = error.errno == errno.EEXIST and not (is_target and request.first_time)
             if not was_there and probe.required:
                 raise
+
+    def _open_probed(self, probe: Probe, target: str) -> int:
+        try:
+            return self.client.open_ours(str(probe.path))
+        except OSError:
+            needed = "" if module_name(probe.path) == target else f", which {target} needs,"
+            if probe.required:
+                self.why = f"the file of {module_name(probe.path)}{needed} is not there"
+            raise
 
     def modprobe_remove(self, request: ModprobeRemove) -> None:
         """The module, then those it needed that nobody uses any more."""
@@ -165,6 +202,15 @@ class _Tools:
     def _is_live(self, name: str) -> bool:
         with self.live.kernel.lock:
             return self.live.kernel.is_live(name)
+
+
+@lru_cache(maxsize=64)  # a boot asks for the same strings again and again
+def _unknown(tree: Tree | None, name: str) -> str:
+    """What is to be told of a name that means nothing in a tree."""
+    if tree is None:
+        return "there is no tree of modules: --modules gives one"
+    near = "" if ":" in name else did_you_mean(name, tree.names())
+    return f"no module or alias {shown(name)} in the tree{near}"
 
 
 _TOOLS: dict[type, Callable[[_Tools, Any], None]] = {

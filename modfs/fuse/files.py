@@ -26,6 +26,9 @@ class FileSystem(Protocol):
 
     def getattr(self, path: bytes) -> Attributes: ...
 
+    def text(self, path: bytes) -> bytes | None:
+        """What is in a file now. None: see modfs.fuse.measured; its size is that of getattr."""
+
     def readlink(self, path: bytes) -> bytes: ...
 
     def opendir(self, path: bytes) -> int: ...

@@ -35,6 +35,7 @@ class Libfuse2:
     def prepare(self, operations: Any) -> None:
         """Have no paths computed for open files."""
         operations.flag_nullpath_ok = operations.flag_nopath = 1
+        operations.flag_utime_omit_ok = 1
 
     def configure(self, config: int) -> None:
         """All is said by options."""

@@ -39,6 +39,7 @@ _IDLE_THREADS = 10  # as libfuse 2 has them
 _EXTRA: dict[str, tuple[Any, ...]] = {
     "getattr": (c_void_p,),
     "readdir": (c_int,),
+    "utimens": (c_void_p,),
     "truncate": (c_void_p,),
     "rename": (c_uint,),
     "chmod": (c_void_p,),

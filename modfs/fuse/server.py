@@ -13,8 +13,8 @@ import errno
 import logging
 import select
 import signal
+import stat
 import threading
-import time
 from collections.abc import Callable, Container, Iterable
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
@@ -22,8 +22,11 @@ from typing import Any
 from loader.errors import UserError
 from modfs.fuse.files import FileSystem
 from modfs.fuse.library import load
+from modfs.fuse.measured import Measured
 from modfs.fuse.polls import PollHandle, operations_type
 from modfs.fuse.python_states import KeptStates
+from modfs.fuse.repeats import Repeats
+from modfs.fuse.times import Times
 
 log = logging.getLogger("modfs.fuse")
 
@@ -38,6 +41,7 @@ WAKES_MAIN = signal.SIGUSR2  # whoever calls Server.exit must have handlers for 
 _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "getattr": (c_char_p, c_void_p),
     "readlink": (c_char_p, c_void_p, c_size_t),
+    "utimens": (c_char_p, c_void_p),
     "opendir": (c_char_p, c_void_p),
     "readdir": (c_void_p, c_void_p, c_void_p, c_long, c_void_p),
     "releasedir": (c_void_p, c_void_p),
@@ -86,10 +90,12 @@ class Server:
         self._main_thread: int | None = None
         self._states = KeptStates()
         self._fh = self._fuse.fuse_file_info.fh.offset
+        self._lock_owner = self._fuse.fuse_file_info.lock_owner.offset
         self._stat = self._fuse.c_stat
         self._paths: dict[int, bytes] = {}  # of open files, by their handles
         self._keep_alive: list[Any] = []
-        self._since = int(time.time())  # all files are as old as the mount, as on debugfs
+        self._times = Times()
+        self._repeats = Repeats()
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -102,6 +108,7 @@ class Server:
         mounted, for a reason that libfuse has printed to descriptor 2.
         """
         self._files, self._mounted = files, mounted
+        self._measured = Measured(files.text)
         self._main_thread = threading.get_ident()
         return self._libfuse.run(self._options, self._operations(), mountpoint)
 
@@ -111,6 +118,7 @@ class Server:
         Returns when it is cut. ``ready`` as ``mounted`` of ``run``. UserError: libfuse refuses it.
         """
         self._files, self._mounted = files, ready
+        self._measured = Measured(files.text)
         self._main_thread = threading.get_ident()
         if not self._libfuse.serve(self._options, self._operations(), descriptor):
             raise UserError("libfuse cannot serve what is mounted")
@@ -192,14 +200,19 @@ class Server:
 
     def _getattr(self, path: bytes | None, buffer: int, info: int = 0) -> int:
         """``info``: of an open file; libfuse 3 tells no path then."""
-        found = self._files.getattr(self._paths[self._handle(info)] if path is None else path)
+        if path is None:
+            path = self._paths[self._handle(info)]
+        found = self._files.getattr(path)
+        size = self._measured.size(path) if stat.S_ISREG(found.mode) else None
         ctypes.memset(buffer, 0, ctypes.sizeof(self._stat))
         status = self._stat.from_address(buffer)
-        status.st_mode, status.st_size, status.st_nlink = found.mode, found.size, found.links
+        status.st_mode, status.st_nlink = found.mode, found.links
+        status.st_size = found.size if size is None else size
         status.st_uid, status.st_gid = self._files.uid, self._files.gid
         status.st_ino = found.inode
-        for moment in (status.st_atimespec, status.st_mtimespec, status.st_ctimespec):
-            moment.tv_sec = self._since
+        moments = (status.st_atimespec, status.st_mtimespec, status.st_ctimespec)
+        for moment, nanoseconds in zip(moments, self._times.of(path), strict=True):
+            moment.tv_sec, moment.tv_nsec = divmod(nanoseconds, 10**9)
         return 0
 
     def _readlink(self, path: bytes, buffer: int, size: int) -> int:
@@ -231,9 +244,25 @@ class Server:
         return 0
 
     def _read(self, path: int, buffer: int, size: int, offset: int, info: int) -> int:
-        data = self._files.read(self._handle(info), size, offset)
+        handle = self._handle(info)
+        if not c_uint64.from_address(info + self._lock_owner).value:  # for pages, see Measured
+            text = self._measured.text(self._paths[handle])
+        else:
+            text = None
+        if text is None:
+            data = self._read_directly(handle, size, offset)
+        else:
+            data = text[offset : offset + size]
         ctypes.memmove(buffer, data, len(data))
         return len(data)
+
+    def _read_directly(self, handle: int, size: int, offset: int) -> bytes:
+        tid = self.client()[2]
+        if self._repeats.is_one(handle, tid, size, offset):
+            return b""
+        data = self._files.read(handle, size, offset)
+        self._repeats.answered(handle, tid, size, offset, len(data))
+        return data
 
     def _write(self, path: int, buffer: int, size: int, offset: int, info: int) -> int:
         return self._files.write(self._handle(info), ctypes.string_at(buffer, size))
@@ -252,7 +281,20 @@ class Server:
     def _release(self, path: int, info: int) -> int:
         handle = self._handle(info)
         self._paths.pop(handle, None)
+        self._repeats.closed(handle)
         self._files.release(handle)
+        return 0
+
+    def _utimens(self, path: bytes | None, times: int, info: int = 0) -> int:
+        """As on debugfs, whose files anybody can touch who may (simple_setattr)."""
+        moments = [
+            (
+                c_long.from_address(times + 16 * i).value,
+                c_long.from_address(times + 16 * i + 8).value,
+            )
+            for i in range(2)
+        ]
+        self._times.set(self._paths[self._handle(info)] if path is None else path, moments)
         return 0
 
     def _create(self, path: bytes, mode: int, info: int) -> int:

@@ -12,7 +12,7 @@ from functools import partial
 
 from modfs.fuse.files import DIRECTORY, Attributes
 from modfs.host.kernel import HostKernel
-from modfs.mount.control_file import TextFile
+from modfs.mount.control_file import TextFile, encoded
 from modfs.texts import FILES
 
 # As in modfs.mount.directory
@@ -58,6 +58,11 @@ class HostDirectory:
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return found
+
+    def text(self, path: bytes) -> bytes | None:
+        """What is in a file now."""
+        found = self._texts.get(path[1:])
+        return None if found is None or path.startswith(b"/.control/") else encoded(found[1]())
 
     def readlink(self, path: bytes) -> bytes:
         """OSError: EINVAL: there is no link."""

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from loader.observe.account import Account
 from loader.observe.call import Item, ObservedCall
 from loader.observe.events import Lost
@@ -143,7 +143,7 @@ def _wait(told: threading.Event, seconds: float | None, command: Sequence[str]) 
     try:
         process = subprocess.Popen(command)
     except OSError as error:
-        raise UserError(f"{command[0]}: {error.strerror}") from None
+        raise UserError(f"{command[0]}: {in_words(error)}") from None
 
     def wait() -> None:
         process.wait()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.mount.aside import Silent, aside
 from modfs.mount.descriptors import close_descriptors, open_descriptors
 from modfs.mount.log_file import set_up_log
@@ -84,7 +84,7 @@ def _prepare(path: str, options: MountOptions) -> str:
     except NotADirectoryError:
         raise UserError(f"{path}: not a directory") from None
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{path}: {in_words(error)}") from None
     if names and "nonempty" not in options.fuse:
         raise UserError(f"{path}: not empty; choose an empty directory, or -o nonempty")
     if not os.path.exists("/dev/fuse"):
@@ -225,7 +225,7 @@ def _check(mountpoint: str) -> None:
     except Silent:
         raise UserError(f"{mountpoint}: mounted, but does not answer") from None
     except OSError as error:
-        raise UserError(f"{mountpoint}: mounted, but does not answer: {error.strerror}") from None
+        raise UserError(f"{mountpoint}: mounted, but does not answer: {in_words(error)}") from None
 
 
 def _forward_kernel_log() -> Callable[[str], None]:

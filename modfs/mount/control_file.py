@@ -9,13 +9,17 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from modfs.control.client import Client
-from modfs.control.grammar import HELP
 from modfs.control.opener import Asked, Opener, Ours
 from modfs.control.requests import Requests
 
 _LINE_MAX = 64 << 10  # bytes of one request
 _SPARE = 1024  # closed control nodes that are kept before one is used again
 _TOLD = 1 << 16  # names that nobody opened, before the first is taken to be forgotten
+
+
+def encoded(text: str) -> bytes:
+    """A text as readers get it."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 class TextFile:
@@ -30,7 +34,7 @@ class TextFile:
     def read(self, size: int, offset: int) -> bytes:
         """Part of the text; empty past its end."""
         if self._text is None or offset == 0:
-            self._text = self._compose().encode("utf-8", "surrogateescape")
+            self._text = encoded(self._compose())
         return self._text[offset : offset + size]
 
     def write(self, data: bytes) -> int:
@@ -54,7 +58,7 @@ class ControlFile(TextFile):
         asked: Callable[[], Asked],
         closed: Callable[[], None],
     ) -> None:
-        super().__init__(lambda: HELP + requests.results.text())
+        super().__init__(requests.text)
         self._requests = requests
         self._opener = Opener(ours, asked())
         self._asked = asked

@@ -30,7 +30,7 @@ from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from modfs.control.opener import Ours
 from modfs.fuse.files import DIRECTORY, Attributes, Operation
-from modfs.mount.control_file import ControlFile, Nodes, TextFile
+from modfs.mount.control_file import ControlFile, Nodes, TextFile, encoded
 from modfs.mount.events import Events, PipeFile
 from modfs.mount.options import KEPT
 from modfs.mount.room import BoundedRequests
@@ -126,6 +126,16 @@ class ModulesDirectory:
         number = self._node(path)
         return Attributes(stat.S_IFREG | self._control_mode, inode=_NODE_INODE + number)
 
+    def text(self, path: bytes) -> bytes | None:
+        """What is in a file now. None: what only the server's own programs read."""
+        name = path[1:]
+        if name.startswith(_NODES[1:]) and name[len(_NODES) - 1 :].isdigit():
+            return encoded(self._requests.text())
+        compose = None if name.startswith(b".control/") else self._texts.get(name)
+        if compose is None and (setting := self._settings.get(name)) is not None:
+            compose = setting.read
+        return None if compose is None else encoded(compose())
+
     def _node(self, path: bytes) -> int:
         digits = path.removeprefix(_NODES)
         if digits == path or not digits.isdigit() or len(digits) > 9:
@@ -204,6 +214,10 @@ class ModulesDirectory:
         if self._ending:
             with self._closed:
                 self._closed.notify_all()
+
+    def note(self, pid: int, command: str, line: str, outcome: str) -> None:
+        """Show a request that came another way, as if the program ``command`` had written it."""
+        self._requests.results.add(pid, command, line, outcome)
 
     def let_go(self) -> None:
         """Whoever waits for a file to be opened, now or later, gets an errno instead."""

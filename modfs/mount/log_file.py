@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.mount.notify import JournalFormatter, is_journal
 
 _FORM = "%(asctime)s %(name)s: %(message)s"
@@ -76,7 +76,7 @@ class _LogFile(logging.StreamHandler[TextIO]):
         try:
             descriptor = open_log(self._path)
         except OSError as error:
-            raise UserError(f"{self._path}: {error.strerror}") from None
+            raise UserError(f"{self._path}: {in_words(error)}") from None
         return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
     def reopen(self) -> None:

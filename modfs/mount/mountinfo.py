@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.fuse.missing import install_fuse
-from modfs.mount.aside import aside
+from modfs.linux import MNT_DETACH, UMOUNT_NOFOLLOW, failure, libc
+from modfs.mount.aside import Silent, aside
 
 FS_TYPE = "fuse.modfs"
 SERVER = ".control/server"  # holds the process number of the server, in its own namespace
@@ -116,7 +117,7 @@ def fusermount(*arguments: str) -> str:
 
 def umount_idle(place: str) -> bool:
     """Take a mount away; False: it is in use. UserError: it cannot be done."""
-    problem = fusermount("-u", place)
+    problem = _umount(place, lazy=False)
     if os.strerror(errno.EBUSY) in problem:
         return False
     if problem:
@@ -126,5 +127,24 @@ def umount_idle(place: str) -> bool:
 
 def umount_lazily(place: str) -> None:
     """Take a mount away, also from under open files and from a server that is dead. UserError."""
-    if mounted_type(place) == FS_TYPE and (problem := fusermount("-u", "-z", place)):
+    if mounted_type(place) == FS_TYPE and (problem := _umount(place, lazy=True)):
         raise UserError(f"{place}: {problem}")
+
+
+def _umount(place: str, lazy: bool) -> str:
+    """What stands in the way, "" if it is done. Root needs no fusermount, which may be missing."""
+    if os.geteuid() == 0:
+        try:
+            aside(lambda: _umount2(place, MNT_DETACH if lazy else 0))
+            return ""
+        except OSError as error:
+            if error.errno != errno.EPERM:  # root of a user namespace that did not mount it
+                return os.strerror(errno.EBUSY) if error.errno == errno.EBUSY else in_words(error)
+        except Silent:
+            return "the unmounting does not end"
+    return fusermount("-u", *(["-z"] if lazy else []), place)
+
+
+def _umount2(place: str, flags: int) -> None:
+    if libc.umount2(os.fsencode(place), flags | UMOUNT_NOFOLLOW):
+        raise failure()

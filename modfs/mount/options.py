@@ -69,8 +69,8 @@ def _count(text: str) -> int:
 
 
 def mount_options(more: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """FUSE's options for our files. Names and attributes change only by our own hand, so the
-    kernel may remember them; sizes and contents it may not."""
-    fixed = ("entry_timeout=86400", "attr_timeout=86400", "negative_timeout=0", "direct_io", "intr")
+    """FUSE's options for our files. Names change only by our own hand, so the kernel may remember
+    them; sizes and contents it may not."""
+    fixed = ("entry_timeout=86400", "attr_timeout=0", "negative_timeout=0", "direct_io", "intr")
     names = ("fsname=modfs", "subtype=modfs", "default_permissions", "use_ino")
     return (*names, *fixed, *more)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -22,7 +22,7 @@ def pid_file(path: str | None) -> Iterator[None]:
         os.write(descriptor, b"%d\n" % os.getpid())
         os.close(descriptor)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{path}: {in_words(error)}") from None
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.mount.aside import Silent, aside
 from modfs.mount.mountinfo import DEAD, FS_TYPE, STATUS, find, mounts
 
@@ -81,7 +81,7 @@ def ask(path: str) -> dict[str, Any]:
     try:
         place, mount = find(path)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{path}: {in_words(error)}") from None
     except Silent:
         return {"place": path, "state": SILENT}
     if mount is None or mount.type != FS_TYPE:

@@ -11,6 +11,7 @@ anybody, and whoever changes a call's arguments meanwhile only gets another one.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -18,7 +19,9 @@ from typing import Protocol
 from loader.calls import Caller, SystemCalls
 from loader.engine import askers
 from loader.engine.askers import Ask
+from loader.engine.kmod import as_text
 from modfs import linux
+from modfs.control.grammar import quote
 from modfs.run.autoload_files import FileCalls
 from modfs.run.autoload_sockets import SocketCalls
 from modfs.run.scout import Scout
@@ -40,11 +43,17 @@ class Requests(SystemCalls, Protocol):
         """Is a module live that ``string`` means?"""
 
 
+Tell = Callable[[int, str, str, str], None]
+"""Who asked, its number and its name; the request, as a line of ``control``; how it ended."""
+
+
 class Autoload:
     """Looks at the calls of modfs.run.caught."""
 
-    def __init__(self, requests: Requests, scout: Scout) -> None:
+    def __init__(self, requests: Requests, scout: Scout, tell: Tell) -> None:
+        """``tell`` notes a request, and what it came to."""
         self._requests = requests
+        self._tell = tell
         self._namespace = os.stat("/proc/self/ns/user").st_ino
         self._looks = FileCalls(self, scout).looks | SocketCalls(self).looks
 
@@ -54,7 +63,9 @@ class Autoload:
 
     def get_fs_type(self, name: str, caller: Caller) -> None:
         """fs/filesystems.c. LoadError: the engine ends."""
-        self._requests.get_fs_type(name, caller)
+        found = self._requests.get_fs_type(name, caller)
+        told = "ok" if found else errno.errorcode[errno.ENODEV]
+        self._note(caller, f"get_fs_type {quote(name)}", told)
 
     def ask(
         self, asks: Iterable[Ask], caller: Caller, missing: Callable[[], bool] = lambda: True
@@ -62,12 +73,18 @@ class Autoload:
         """Make these requests, until nothing is ``missing``. LoadError: the engine ends."""
 
         def request(ask: Ask) -> int:
-            return self._requests.request_module(ask.string, caller, True, ask.function)
+            result = self._requests.request_module(ask.string, caller, True, ask.function)
+            self._note(caller, f"request_module {quote(ask.string)}", as_text(result))
+            return result
 
         def is_there(ask: Ask) -> bool:
             return not missing() or self._requests.provides(ask.string)
 
         askers.ask(asks, request, is_there)
+
+    def _note(self, caller: Caller, line: str, outcome: str) -> None:
+        task = caller.origin().task
+        self._tell(task.tid, task.name, line, outcome)
 
     def capable(self, tid: int, capability: int) -> bool:
         """capable(): in the user namespace of the sandbox, which is the initial one here."""

@@ -1,4 +1,5 @@
 """Which calls are caught with ``--autoload``: those that may have the kernel request a module.
+And uname(2), with ``--kernel``.
 
 Numbers as in arch/x86/entry/syscalls, arch/arm/tools/syscall.tbl and include/uapi/asm-generic. What
 can be told apart by plain arguments is, so that other calls are not held up: the number of an
@@ -49,7 +50,11 @@ _NUMBERS: dict[str, tuple[int | None, ...]] = {
     "openat2": (437, 437, 437, 437, 437),
     "execve": (59, 520, 11, 221, 11),
     "execveat": (322, 545, 358, 281, 387),
+    "uname": (63, 63, 122, 160, 122),
 }
+UNAME = frozenset(("uname",))
+AUTOLOAD = frozenset(_NUMBERS) - UNAME
+"""All that may have the kernel request a module."""
 TIOCSETD = 0x5423
 SYS_SOCKET, SYS_BIND, SYS_SOCKETPAIR, SYS_SETSOCKOPT = 1, 2, 8, 14  # include/uapi/linux/net.h
 TCP_CONGESTION, TCP_ULP = 13, 31
@@ -93,11 +98,11 @@ def names() -> dict[int, dict[int, str]]:
     return found
 
 
-def rules(without: Iterable[str] = ()) -> Rules:
-    """For a filter; ``without``: calls that are left alone."""
+def rules(without: Iterable[str] = (), calls: frozenset[str] = AUTOLOAD) -> Rules:
+    """For a filter of these ``calls``; ``without``: those that are left alone."""
     found: Rules = {}
-    left_alone = frozenset(without)
+    wanted = calls.difference(without)
     for audit, number, call in _numbered():
-        if call not in left_alone:
+        if call in wanted:
             found.setdefault(audit, {})[number] = _conditions(call, audit)
     return found

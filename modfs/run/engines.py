@@ -54,6 +54,9 @@ class Engine(Protocol):
     def stats(self) -> str:
         """The report."""
 
+    def note(self, pid: int, command: str, line: str, outcome: str) -> None:
+        """Show a request of a program's call where others are shown."""
+
     def shutdown(self) -> None:
         """No program is left: end what still waits."""
 
@@ -63,12 +66,14 @@ class OwnEngine:
 
     def __init__(self, live: LiveKernel, tree: Path | None) -> None:
         self.kernel = live
+        self._directory: ModulesDirectory | None = None
         self.tree = tree
         self.folder = sandbox.VIEWS / "debug"
         self.compression = live.config.compression
 
     def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
         directory = ModulesDirectory(self.kernel, operation, instead=own.instead)
+        self._directory = directory
         views: dict[str, View] = {"debug": DebugView(directory)}
         if sandbox.MISC.is_dir():
             views["misc"] = MiscView(self.kernel, sandbox.REAL_MISC, sandbox.MISC)
@@ -92,6 +97,10 @@ class OwnEngine:
 
     def stats(self) -> str:
         return texts.stats(self.kernel.statistics())
+
+    def note(self, pid: int, command: str, line: str, outcome: str) -> None:
+        if self._directory is not None:
+            self._directory.note(pid, command, line, outcome)
 
     def shutdown(self) -> None:
         self.kernel.shutdown()
@@ -119,5 +128,7 @@ class JoinedEngine:
 
     def _setting(self, name: str) -> Setting:
         return Setting(lambda: self.kernel.read(name), lambda data, _: self.kernel.set(name, data))
+
+    def note(self, pid: int, command: str, line: str, outcome: str) -> None: ...  # it does itself
 
     def shutdown(self) -> None: ...

@@ -9,7 +9,7 @@ import errno
 import threading
 
 from loader.engine.threads import LiveKernel
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.run import sandbox, seccomp
 from modfs.run.autoload import Autoload
 from modfs.run.caught import Rules
@@ -17,6 +17,7 @@ from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
 from modfs.run.own_views import OwnViews
+from modfs.run.uname import Uname
 
 
 def start_kthreadd(keeper: Keeper, caught: Rules | None = None) -> Kthreadd:
@@ -32,13 +33,17 @@ def start_kthreadd(keeper: Keeper, caught: Rules | None = None) -> Kthreadd:
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise UserError(sandbox.NESTED) from None
-        raise UserError(f"calls cannot be caught: {error.strerror}") from None
+        raise UserError(f"calls cannot be caught: {in_words(error)}") from None
 
 
 def serve_helpers(
-    kthreadd: Kthreadd, live: LiveKernel, own: OwnViews, autoload: Autoload | None = None
+    kthreadd: Kthreadd,
+    live: LiveKernel,
+    own: OwnViews,
+    autoload: Autoload | None = None,
+    uname: Uname | None = None,
 ) -> None:
     """Have ``live`` start its helpers there, and answer their calls."""
     live.autoload.programs = kthreadd
-    supervisor = Supervisor(kthreadd.descriptors[0], live, own, autoload)
+    supervisor = Supervisor(kthreadd.descriptors[0], live, own, autoload, kthreadd.asked_by, uname)
     threading.Thread(target=supervisor.run, daemon=True).start()

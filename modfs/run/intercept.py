@@ -12,6 +12,7 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from loader.calls import (
     Call,
@@ -28,8 +29,10 @@ from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.autoload import Autoload
+from modfs.run.origins import origin_of
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
+from modfs.run.uname import Uname
 from modfs.who import describe
 
 log = logging.getLogger("modfs.intercept")
@@ -99,11 +102,20 @@ class Supervisor:
     """Serves one listener until no program is left that could call."""
 
     def __init__(
-        self, listener: int, engine: SystemCalls, own: OwnViews, autoload: Autoload | None = None
+        self,
+        listener: int,
+        engine: SystemCalls,
+        own: OwnViews,
+        autoload: Autoload | None = None,
+        asked_by: Callable[[int], str | None] | None = None,
+        uname: Uname | None = None,
     ) -> None:
         """``own``: what the server serves itself, and so never reads. ``autoload`` looks at the
-        calls that are not about modules."""
+        calls that are not about modules, ``uname`` answers those of that name. ``asked_by``: see
+        Kthreadd.asked_by."""
         self._autoload = autoload
+        self._asked_by = asked_by
+        self._uname = uname
         self._listener = listener
         self._engine = engine
         self._own = own
@@ -140,6 +152,8 @@ class Supervisor:
                     self._start_thread()
             if notification.call in self._read:
                 seccomp.answer(self._listener, notification, self._answer(notification))
+            elif self._tells_name(notification):
+                seccomp.answer(self._listener, notification, 0)
             else:
                 self._look(notification)
                 seccomp.go_on(self._listener, notification)
@@ -190,13 +204,21 @@ class Supervisor:
             waiting.over()
         return 0
 
+    def _tells_name(self, notification: Notification) -> bool:
+        """Is it uname(2), and answered here?"""
+        if self._uname is None or notification.call != "uname":
+            return False
+        still_there = partial(seccomp.is_valid, self._listener, notification)
+        return self._uname.answer(notification, still_there)
+
     def _look(self, notification: Notification) -> None:
         """At a call that the host's kernel will carry out."""
         if self._autoload is None:
             return
         waiting = _Waiting(self._deaths, notification.tid)
         try:
-            self._autoload.look(notification, Caller(waiting.pending))
+            origin = partial(origin_of, notification.tid, self._asked_by)
+            self._autoload.look(notification, Caller(waiting.pending, origin=origin))
         except OSError:  # the engine ends, or the caller
             return
         except Exception:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.mount.descriptors import close_descriptors, open_descriptors
 from modfs.mount.mountinfo import top_mount
 from modfs.run import sandbox
@@ -48,9 +48,10 @@ class Keeper:
         self.proc_has_modules: bool = said["proc_has_modules"]
         self.fuse, *self.namespaces = descriptors
 
-    def place(self, stats: Path, tree: Path | None) -> None:
-        """Put the views, served by now, and the tree at their places."""
-        _send(self._channel, {"stats": str(stats), "tree": None if tree is None else str(tree)})
+    def place(self, stats: Path, tree: Path | None, release: str) -> None:
+        """Put the views, served by now, and the tree of a kernel ``release`` at their places."""
+        folder = None if tree is None else str(tree)
+        _send(self._channel, {"stats": str(stats), "tree": folder, "release": release})
         self._hear()
 
     def end(self) -> None:
@@ -85,7 +86,7 @@ def keep(channel: socket.socket, server: int) -> NoReturn:
     except UserError as error:
         _send(channel, {"error": str(error)})
     except OSError as error:
-        _send(channel, {"error": f"{error.filename or 'keeper'}: {error.strerror}"})
+        _send(channel, {"error": f"{error.filename or 'keeper'}: {in_words(error)}"})
     except BaseException as error:
         _send(channel, {"error": str(error) or repr(error)})
     finally:
@@ -121,7 +122,7 @@ def _place(channel: socket.socket) -> None:
     os.close(os.open(sandbox.VIEWS / "proc/modules", os.O_RDONLY))  # see own_views.WITHOUT
     sandbox.place_views(Path(told["stats"]))
     if told["tree"] is not None:
-        sandbox.place_tree(Path(told["tree"]), os.uname().release)
+        sandbox.place_tree(Path(told["tree"]), told["release"])
 
 
 def _watch(channel: socket.socket, server: int) -> None:

@@ -18,6 +18,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from loader.engine.umh import CWD, ENVIRONMENT, UMASK, ExecFormatError, Usermodehelper
@@ -25,6 +26,7 @@ from modfs.mount.descriptors import close_descriptors, open_descriptors
 
 _MESSAGE_MAX = 1 << 16  # bytes: a path and a string are less
 _DESCRIPTORS_MAX = 4
+_GENERATIONS = 8  # from a helper to one that makes a call for it
 
 
 def _nothing() -> Iterable[int]:
@@ -51,6 +53,7 @@ class Kthreadd:
             raise OSError(number, os.strerror(number))
         self._lock = threading.Lock()
         self._helpers: dict[int, Helper] = {}
+        self._strings: dict[int, str] = {}  # of helpers that run, by their process's number
         self._last = 0
         self._reader: threading.Thread | None = None
 
@@ -65,7 +68,7 @@ class Kthreadd:
                 self._reader = threading.Thread(target=self._read, daemon=True)
                 self._reader.start()
             self._last += 1
-            number, started = self._last, Helper()
+            number, started = self._last, Helper(helper.arguments[-1])
             self._helpers[number] = started
         try:
             self._channel.send(_packed([number, helper.path, *helper.arguments]))
@@ -90,14 +93,14 @@ class Kthreadd:
         """What became of the helpers, until the process has ended."""
         with suppress(OSError):
             while message := self._channel.recv(_MESSAGE_MAX):
-                number, what, value, head = json.loads(message)
+                number, what, value, more = json.loads(message)
                 if what == "executed" and not value:
-                    self._helpers[number].executed.set()
+                    self._executed(number, more)
                 elif what == "executed":
                     error = OSError(value, os.strerror(value))
                     unknown = value == errno.ENOEXEC
                     self._over(
-                        number, ExecFormatError(head.encode("latin-1")) if unknown else error
+                        number, ExecFormatError(more.encode("latin-1")) if unknown else error
                     )
                 else:
                     self._helpers[number].status = value
@@ -106,9 +109,29 @@ class Kthreadd:
             self._helpers[number].status = signal.SIGKILL
             self._over(number)
 
+    def asked_by(self, tid: int) -> str | None:
+        """The string that a process runs for, if it is a helper or was started by one."""
+        for _ in range(_GENERATIONS):
+            if tid in self._strings:
+                return self._strings[tid]
+            try:
+                # pid (comm) state ppid: a comm may have any bytes
+                stat = Path(f"/proc/{tid}/stat").read_bytes()
+            except OSError:
+                break
+            tid = int(stat.rpartition(b")")[2].split()[1])
+        return None
+
+    def _executed(self, number: int, pid: int) -> None:
+        helper = self._helpers[number]
+        helper.pid = pid
+        self._strings[pid] = helper.string
+        helper.executed.set()
+
     def _over(self, number: int, error: OSError | None = None) -> None:
         helper = self._helpers.pop(number, None)
         if helper is not None:
+            self._strings.pop(helper.pid, None)
             helper.error = error
             helper.executed.set()
             helper.ended.set()
@@ -117,7 +140,9 @@ class Kthreadd:
 class Helper:
     """A program that was started (loader.engine.umh.Program)."""
 
-    def __init__(self) -> None:
+    def __init__(self, string: str) -> None:
+        self.string = string
+        self.pid = 0
         self.executed, self.ended = threading.Event(), threading.Event()
         self.error: OSError | None = None
         self.status = 0
@@ -184,7 +209,8 @@ class _Starter:
 
     def _start(self, number: int, path: str, *arguments: str) -> None:
         """What the kernel's own thread does before it becomes the helper."""
-        error, head = 0, ""
+        error: int = 0
+        more: int | str = ""
         try:
             pid = os.posix_spawn(
                 path,
@@ -195,11 +221,12 @@ class _Starter:
             )
             pidfd = os.pidfd_open(pid)
             self._running[pidfd] = number, pid
+            more = pid
             self._poll.register(pidfd, select.POLLIN)
         except OSError as failure:
             error = failure.errno or errno.EIO
-            head = _head(path) if error == errno.ENOEXEC else ""
-        self._tell([number, "executed", error, head])
+            more = _head(path) if error == errno.ENOEXEC else ""
+        self._tell([number, "executed", error, more])
 
     def _ended(self, pidfd: int) -> None:
         number, pid = self._running.pop(pidfd)

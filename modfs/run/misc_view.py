@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from loader.calls import Caller, Origin, Task
 from loader.engine.kmod_device import NAME, Attribute, KmodDevice
 from loader.engine.threads import LiveKernel
 from modfs.fuse.files import DIRECTORY, Attributes
@@ -16,6 +17,8 @@ from modfs.mount.control_file import TextFile
 from modfs.run.views import Opened
 
 _MODULE = "test_kmod"
+_ORIGIN = Origin(Task(_MODULE, 0))  # threads of the kernel
+_FUNCTION = f"run_request [{_MODULE}]"
 _LINK = Attributes(stat.S_IFLNK | 0o777)
 
 
@@ -63,15 +66,19 @@ class MiscView:
             live = kernel.is_live(_MODULE)
         with self._lock:
             if live and self._device is None:
-                self._device = KmodDevice(
-                    self._live.request_module,
-                    self._live.get_fs_type,
-                    lambda lines: kernel.say(tuple(lines)),
-                )
+                self._device = self._made()
             elif not live and self._device is not None:
                 self._device.remove()
                 self._device = None
             return {} if self._device is None else self._device.files
+
+    def _made(self) -> KmodDevice:
+        live, caller = self._live, Caller(origin=lambda: _ORIGIN)
+        return KmodDevice(
+            lambda string: live.request_module(string, caller, function=_FUNCTION),
+            lambda name: live.get_fs_type(name, caller),
+            lambda lines: live.kernel.say(tuple(lines)),
+        )
 
     def _attribute(self, path: bytes) -> Attribute | None:
         folder, _, name = path[1:].decode("utf-8", "replace").partition("/")
@@ -86,6 +93,9 @@ class MiscView:
         if path.count(b"/") > 1 or not os.path.lexists(self._here + path):
             raise _error(errno.ENOENT)
         return _LINK
+
+    def text(self, path: bytes) -> None:
+        """All files of sysfs are said to have one page."""
 
     def readlink(self, path: bytes) -> bytes:
         if self.getattr(path) is not _LINK:

@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.run import sandbox, seccomp
 from modfs.run.caught import Rules
-from modfs.run.server import EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
+from modfs.run.server import BUSY, DONE, EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
 
 _NAMESPACES_MAX = 2
 
@@ -52,9 +52,11 @@ def run(plan: Plan) -> int:
         ours.send(EXITED)
     with suppress(ConnectionError):
         said = ours.recv(MESSAGE_MAX)  # until all is gone, or the server knows that programs go on
-    if not said:
-        print("modfs run: its server did not answer, or was ended", file=sys.stderr)
-    return status
+    if said in (DONE, BUSY):
+        return status
+    why = said.decode(errors="replace") or "its server did not answer, or was ended"
+    print(f"modfs run: {why}", file=sys.stderr)
+    return status or bool(said)  # a report that was asked for is not there
 
 
 def _passed_on() -> set[signal.Signals]:
@@ -103,11 +105,11 @@ def _become(
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # it would be forgotten by execve
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.execvp(command[0], command)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         status = 127
-        print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
+        print(f"modfs run: {command[0]}: there is no such command", file=sys.stderr)
     except OSError as error:
-        print(f"modfs run: {command[0]}: {error.strerror}", file=sys.stderr)
+        print(f"modfs run: {command[0]}: {in_words(error)}", file=sys.stderr)
     except UserError as error:
         print(f"modfs run: {error}", file=sys.stderr)
     finally:
@@ -121,4 +123,4 @@ def _catch_calls(caught: Rules | None) -> int:
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise UserError(sandbox.NESTED) from None
-        raise UserError(f"its calls cannot be caught: {error.strerror}") from None
+        raise UserError(f"its calls cannot be caught: {in_words(error)}") from None

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.linux import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
@@ -39,7 +39,7 @@ REAL_MISC = _HOME / "misc"
 
 def _check(result: int, what: str) -> None:
     if result:
-        raise UserError(f"{what}: {failure().strerror}")
+        raise UserError(f"{what}: {in_words(failure())}")
 
 
 def _mount(
@@ -132,7 +132,7 @@ def mount_views() -> int:
     try:
         fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise UserError(f"FUSE cannot be mounted: /dev/fuse: {error.strerror}") from None
+        raise UserError(f"FUSE cannot be mounted: /dev/fuse: {in_words(error)}") from None
     data = f"fd={fuse},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other"
     _mount("modfs", VIEWS, "fuse.modfs", MS_NOSUID | MS_NODEV, data)
     return fuse

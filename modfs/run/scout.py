@@ -109,6 +109,9 @@ def _serve(channel: socket.socket, server: int) -> NoReturn:
     try:
         linux.libc.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         close_descriptors(open_descriptors(), (channel.fileno(),))
+        null = os.open(os.devnull, os.O_RDWR)  # nothing else is to be 0, 1 or 2
+        while null < 3:
+            null = os.dup(null)
         proc = os.open("/proc", _PLACE)
         home = os.open("/", _PLACE)
         if os.getppid() == server:

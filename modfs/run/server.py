@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loader.engine.threads import LiveKernel
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.fuse.server import Server
 from modfs.run import caught, own_views, sandbox, seccomp
 from modfs.run.addresses import Addresses
@@ -28,9 +28,10 @@ from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
 from modfs.run.own_views import OwnViews
 from modfs.run.scout import Scout
+from modfs.run.uname import Uname
 from modfs.run.views import ProcView, SysModuleView, View, Views
 
-READY, EXITED, _BUSY, _DONE = b"ready", b"exited", b"busy", b"done"
+READY, EXITED, BUSY, DONE = b"ready", b"exited", b"busy", b"done"
 MESSAGE_MAX = 4096  # bytes
 _LINGER = 0.1  # seconds in which the last programs may end after the command
 
@@ -50,12 +51,16 @@ class Plan:
     stats: int | None = None
     autoload: bool = False
     autoload_exec: bool = False
+    release: str | None = None
+    """What uname(2) is to say; None: what it is."""
 
-    def caught(self) -> Rules | None:
-        """The calls that are caught, beside those about modules."""
-        if not self.autoload:
-            return None
-        return caught.rules(() if self.autoload_exec else caught.EXEC)
+    def caught(self, of_helpers: bool = False) -> Rules | None:
+        """The calls that are caught, beside those about modules. ``of_helpers``: those of the
+        kernel's own programs."""
+        calls = caught.AUTOLOAD if self.autoload else frozenset[str]()
+        calls -= frozenset() if self.autoload_exec and not of_helpers else caught.EXEC
+        calls |= caught.UNAME if self.release else frozenset()
+        return caught.rules(calls=calls) if calls else None
 
 
 def serve_and_exit(plan: Plan, channel: socket.socket) -> None:
@@ -67,7 +72,7 @@ def serve_and_exit(plan: Plan, channel: socket.socket) -> None:
         _serve(plan, channel)
         status = 0
     except OSError as error:
-        channel.send(f"{error.filename or 'server'}: {error.strerror}".encode()[:MESSAGE_MAX])
+        channel.send(f"{error.filename or 'server'}: {in_words(error)}".encode()[:MESSAGE_MAX])
     except BaseException as error:
         channel.send((str(error) or repr(error)).encode()[:MESSAGE_MAX])
     finally:
@@ -81,30 +86,41 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
         sandbox.join(keeper.namespaces[:1])
     engine = _engine(plan)
     # Its own execve starts helpers: whose formats are the engine's to ask for.
-    helpers = caught.rules(caught.EXEC) if plan.autoload else None
+    helpers = plan.caught(of_helpers=True)
     kthreadd = start_kthreadd(keeper, helpers) if isinstance(engine, OwnEngine) else None
-    autoload = Autoload(engine.kernel, Scout()) if plan.autoload else None
-    own = _arrange(engine, keeper)
+    autoload = Autoload(engine.kernel, Scout(), engine.note) if plan.autoload else None
+    uname = Uname(plan.release) if plan.release else None
+    own = _arrange(engine, keeper, plan.release)
     if kthreadd is not None and isinstance(engine, OwnEngine):
-        serve_helpers(kthreadd, engine.kernel, own, autoload)
+        serve_helpers(kthreadd, engine.kernel, own, autoload, uname)
     _leave_terminal()
     socket.send_fds(channel, [READY], keeper.namespaces)
     for namespace in keeper.namespaces:
         os.close(namespace)
+    end = DONE
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
     if descriptors:  # else the command's process failed, and has said why
         channel.send(READY)
-        _answer_calls(
-            descriptors[0], Supervisor(descriptors[0], engine.kernel, own, autoload), channel
-        )
+        supervisor = Supervisor(descriptors[0], engine.kernel, own, autoload, uname=uname)
+        _answer_calls(descriptors[0], supervisor, channel)
         if kthreadd is not None:
             _await_helpers(kthreadd, channel)
         engine.shutdown()
         if plan.stats is not None:
-            os.write(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
+            end = _report(plan.stats, engine.stats().encode("utf-8", "surrogateescape"))
     keeper.end()
     with suppress(ConnectionError):
-        channel.send(_DONE)
+        channel.send(end)
+
+
+def _report(stats: int, text: bytes) -> bytes:
+    """DONE, or why the report could not be written."""
+    try:
+        while text:
+            text = text[os.write(stats, text) :]
+    except OSError as error:
+        return f"the stats could not be written: {in_words(error)}".encode()
+    return DONE
 
 
 def _await_helpers(kthreadd: Kthreadd, channel: socket.socket) -> None:
@@ -112,7 +128,7 @@ def _await_helpers(kthreadd: Kthreadd, channel: socket.socket) -> None:
     kthreadd.close()
     if not kthreadd.ended(_LINGER):
         with suppress(ConnectionError):
-            channel.send(_BUSY)
+            channel.send(BUSY)
         kthreadd.ended()
 
 
@@ -122,11 +138,11 @@ def _engine(plan: Plan) -> Engine:
     return OwnEngine(plan.make(), plan.tree)
 
 
-def _arrange(engine: Engine, keeper: Keeper) -> OwnViews:
+def _arrange(engine: Engine, keeper: Keeper, release: str | None) -> OwnViews:
     """The engine's files at the kernel's places. UserError."""
     own = OwnViews(keeper.device)
     _serve_views(engine, keeper, own)
-    keeper.place(engine.folder, engine.tree)
+    keeper.place(engine.folder, engine.tree, release or os.uname().release)
     if seen := own.seen_by():
         raise UserError(f"its own files can be seen by thread {seen[0]} of the server")
     return own
@@ -185,4 +201,4 @@ def _tell_if_busy(channel: socket.socket, listener: int) -> None:
     poll.register(listener, select.POLLHUP)
     if not poll.poll(_LINGER * 1000):
         with suppress(ConnectionError):
-            channel.send(_BUSY)
+            channel.send(BUSY)

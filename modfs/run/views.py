@@ -17,14 +17,16 @@ from typing import Protocol
 
 from loader.engine.settings import Setting
 from modfs.fuse.files import DIRECTORY, Attributes
-from modfs.mount.control_file import TextFile
+from modfs.mount.control_file import TextFile, encoded
 from modfs.mount.directory import ModulesDirectory
 from modfs.mount.events import PipeFile
 from modfs.mount.setting_file import SettingFile
 
 _FILE = Attributes(stat.S_IFREG | 0o444)
 _SETTING = Attributes(stat.S_IFREG | 0o644)
-_UEVENT = Attributes(stat.S_IFREG | 0o200)
+_SYSFS_SIZE = 4096  # bytes: one page, whatever is in there (sysfs_add_file_mode_ns)
+_ATTRIBUTE = Attributes(stat.S_IFREG | 0o444, size=_SYSFS_SIZE)
+_UEVENT = Attributes(stat.S_IFREG | 0o200, size=_SYSFS_SIZE)
 _LINK = Attributes(stat.S_IFLNK | 0o777)
 
 
@@ -45,6 +47,8 @@ class View(Protocol):
 
     def getattr(self, path: bytes) -> Attributes: ...
 
+    def text(self, path: bytes) -> bytes | None: ...
+
     def readlink(self, path: bytes) -> bytes: ...
 
     def names(self, path: bytes) -> Iterable[bytes]: ...
@@ -61,7 +65,7 @@ class DebugView:
 
     def __init__(self, files: ModulesDirectory) -> None:
         self._files = files
-        self.getattr = files.getattr
+        self.getattr, self.text = files.getattr, files.text
         self.readlink = files.readlink
         self.open_file = files.open_file
 
@@ -134,11 +138,14 @@ class SysModuleView:
             return _UEVENT
         if self._file(path) is None:
             raise _error(errno.ENOENT)
-        return _LINK if b"/holders/" in path else _FILE
+        return _LINK if b"/holders/" in path else _ATTRIBUTE
 
     def _is_uevent(self, path: bytes) -> bool:
         folder, _, name = path.rpartition(b"/")
         return name == b"uevent" and folder.count(b"/") == 1 and self._names(folder) is not None
+
+    def text(self, path: bytes) -> None:
+        """All files of sysfs are said to have one page."""
 
     def readlink(self, path: bytes) -> bytes:
         if b"/holders/" not in path:
@@ -195,6 +202,11 @@ class ProcView:
             raise _error(errno.ENOENT)
         return _LINK
 
+    def text(self, path: bytes) -> bytes | None:
+        """What is in a file now."""
+        compose = self._files.get(path)
+        return None if compose is None else encoded(compose())
+
     def readlink(self, path: bytes) -> bytes:
         if self.getattr(path) is not _LINK or self._real is None:
             raise _error(errno.EINVAL)
@@ -246,6 +258,11 @@ class Views:
             return DIRECTORY
         view, rest = self._find(path)
         return view.getattr(rest)
+
+    def text(self, path: bytes) -> bytes | None:
+        """What is in a file now. OSError: ENOENT."""
+        view, rest = self._find(path)
+        return view.text(rest)
 
     def readlink(self, path: bytes) -> bytes:
         """OSError: ENOENT, EINVAL."""

@@ -34,6 +34,10 @@ class Background:
         finally:
             self._count(-1)
 
+    def end(self) -> None:
+        """From now on they are in front: what is left to do is not much, and waited for."""
+        self._count(1)
+
     def _count(self, more: int) -> None:
         with self._lock:
             before, self._waiting = self._waiting, self._waiting + more

@@ -86,6 +86,7 @@ class LiveTrace:
         if self._stop.is_set():
             return
         self._stop.set()
+        self._background.end()
         with suppress(OSError):
             write(self.place / "events/enable", "0")
         self._buffers.stop()

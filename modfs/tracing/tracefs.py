@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs import linux
 
 _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
@@ -43,7 +43,7 @@ def tracefs() -> Iterator[Path]:
             return
     place = Path(_PLACES[0])
     if linux.libc.mount(b"nodev", os.fsencode(place), b"tracefs", 0, None):
-        raise UserError(f"{place}: tracefs cannot be mounted: {linux.failure().strerror}")
+        raise UserError(f"{place}: tracefs cannot be mounted: {in_words(linux.failure())}")
     try:
         yield place
     finally:
@@ -54,7 +54,7 @@ def refused(error: OSError, what: str) -> UserError:
     """Why tracefs does not take something, in one line."""
     if error.errno == errno.EPERM and "[none]" not in _text(_LOCKDOWN, "[none]"):
         return UserError(f"{what}: kernel lockdown forbids tracing; see kernel_lockdown(7)")
-    return UserError(f"{what}: {error.strerror}")
+    return UserError(f"{what}: {in_words(error)}")
 
 
 def _text(path: Path, otherwise: str = "") -> str:

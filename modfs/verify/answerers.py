@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import re
 from pathlib import Path
 from typing import Protocol
@@ -19,25 +20,25 @@ _ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 class AssumedKeyring(Keyring):
     """Stands in for the kernel's keys where none is given: believes what was recorded.
 
-    The engine then goes on as the kernel did; the step itself counts as not compared.
+    The engine then goes on as the kernel did; the step itself counts as not compared. Whoever
+    expects may be another process than the one whose engine asks, if that was forked off.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._rejects = False
-        self._asked = False
+        self._shared = mmap.mmap(-1, 2)  # does it reject? was it asked?
 
     def expect(self, *, rejected: bool) -> None:
         """What the recorded kernel said of the signatures that come next."""
-        self._rejects, self._asked = rejected, False
+        self._shared[:] = bytes((rejected, False))
 
     def rejected(self) -> bool:
         """Was a signature rejected since, as was expected?"""
-        return self._rejects and self._asked
+        return self._shared[:] == b"\1\1"
 
     def verify(self, module: bytes, signatures: tuple[Signature, ...]) -> None:
-        self._asked = True
-        if self._rejects:
+        self._shared[1] = True
+        if self._shared[0]:
             raise SignatureError(errno.EKEYREJECTED)
 
 
@@ -49,6 +50,12 @@ class Answerer(Protocol):
 
     def cat(self, path: str) -> str | None:
         """The text of one file; None if there is no such file."""
+
+    def shows(self, path: str) -> bool:
+        """Could anybody read it there? Else it is asked of the engine behind."""
+
+    def sizes(self) -> tuple[int, int]:
+        """total_mod_size and total_text_size."""
 
 
 class Direct:
@@ -69,6 +76,15 @@ class Direct:
             return texts.sys_module(snapshot).get(name, {}).get(file)
         return None
 
+    def shows(self, path: str) -> bool:
+        """Whatever it has."""
+        return True
+
+    def sizes(self) -> tuple[int, int]:
+        """total_mod_size and total_text_size."""
+        found = self.kernel.statistics()
+        return found.total_mod_size, found.total_text_size
+
 
 class Mounted:
     """The files of a mount."""
@@ -78,10 +94,21 @@ class Mounted:
         self.kernel = RemoteKernel(folder)
 
     def cat(self, path: str) -> str | None:
-        """The text of a file; None for /proc and /sys, which the mount does not show."""
-        if path.startswith("/"):
-            return None
+        """The text of a file; None if there is no such file."""
+        if path == "/proc/modules":
+            return _ADDRESS.sub("0x0", self.kernel.proc_modules())
+        if path.startswith("/sys/module/"):
+            name, _, file = path.removeprefix("/sys/module/").partition("/")
+            return self.kernel.module_files(name).get(file)
         try:
             return (self._folder / path).read_text()
         except FileNotFoundError:
             return None
+
+    def shows(self, path: str) -> bool:
+        """/proc and /sys it tells only to programs of ours."""
+        return not path.startswith("/")
+
+    def sizes(self) -> tuple[int, int]:
+        """total_mod_size and total_text_size."""
+        return int(self.kernel.read("total_mod_size")), int(self.kernel.read("total_text_size"))

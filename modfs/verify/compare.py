@@ -21,7 +21,8 @@ from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
 from loader.image.contents import Export
 from loader.kconfig import Kconfig, as_distributed
-from loader.release import release
+from loader.keyring import Keyring
+from loader.release import Release, release
 from modfs.verify.answerers import Answerer, AssumedKeyring, Direct
 from modfs.verify.corpus import Corpus
 from modfs.verify.transcript import CallStep, Cat, Transcript, counted
@@ -45,21 +46,18 @@ class Report:
 
 
 def compare_steps(
-    transcript: Transcript, kernel: Answerer, engine: Direct, corpus: Corpus
+    transcript: Transcript, kernel: Answerer, config: Config, corpus: Corpus
 ) -> Report:
-    """Ask ``kernel`` each step; what it cannot be asked goes to ``engine``."""
+    """Ask ``kernel``, which is of this ``config``, each step."""
     report = Report(transcript)
     timing_decides = False
     for number, step in enumerate(transcript.steps, 1):
         if isinstance(step, Cat):
-            text = kernel.cat(step.path)
-            if text is None and kernel is not engine:
-                report.past_the_mount += 1
-                text = engine.cat(step.path)
-            difference = _compare_text(step, text, timing_decides, report)
+            report.past_the_mount += not kernel.shows(step.path)
+            difference = _compare_text(step, kernel.cat(step.path), timing_decides, report)
         else:
-            timing_decides |= _timing_decides(step, engine.kernel)
-            difference = _compare_call(step, kernel, engine, corpus, report)
+            timing_decides |= _timing_decides(step, config.release)
+            difference = _compare_call(step, kernel, config.keyring, corpus, report)
         if difference is None:
             report.agreed += 1
         elif difference:
@@ -67,36 +65,31 @@ def compare_steps(
     return report
 
 
-def _timing_decides(step: CallStep, live: LiveKernel) -> bool:
+def _timing_decides(step: CallStep, release: Release) -> bool:
     """Simultaneous calls divide between Becoming and Load by chance, where both can happen.
 
     Those for one inode share one load since 6.5; copies of a file never do.
     """
-    release = live.config.release
     apart = len(set(step.files)) > 1 or step.op != "finit_module" or not release.idempotent
     return step.threads > 1 and release.early_check and apart
 
 
 def _compare_call(
-    step: CallStep, kernel: Answerer, engine: Direct, corpus: Corpus, report: Report
+    step: CallStep, kernel: Answerer, keyring: Keyring | None, corpus: Corpus, report: Report
 ) -> str | None:
     """None: agrees. Empty: not compared. Else what differs."""
-    keyring = engine.kernel.config.keyring
     if isinstance(keyring, AssumedKeyring):
         keyring.expect(rejected="EKEYREJECTED" in step.results)
-    before = engine.kernel.statistics()
+    before = kernel.sizes()
     results = _results(step, kernel.kernel, corpus)
-    after = engine.kernel.statistics()
+    after = kernel.sizes()
     if isinstance(keyring, AssumedKeyring) and keyring.rejected():
         report.need_key += 1
         return ""
     problems = []
     if results != step.results:
         problems.append(f"{counted(results)} instead of {step.expected}")
-    deltas = (
-        after.total_mod_size - before.total_mod_size,
-        after.total_text_size - before.total_text_size,
-    )
+    deltas = (after[0] - before[0], after[1] - before[1])
     if step.deltas is not None and deltas != step.deltas:
         problems.append(f"sizes grew by {deltas} instead of {step.deltas} bytes")
     return "; ".join(problems) or None
@@ -204,11 +197,10 @@ def verify(
     live = LiveKernel(config, tree=corpus.tree, init_routines=init_routines)
     live.kernel.exporter = corpus.exporter
     live.kernel.export_kernels(exports)
-    engine = Direct(live)
     if through_mount is None:
-        return compare_steps(transcript, engine, engine, corpus)
+        return compare_steps(transcript, Direct(live), config, corpus)
     with through_mount(live) as kernel:
-        return compare_steps(transcript, kernel, engine, corpus)
+        return compare_steps(transcript, kernel, config, corpus)
 
 
 def settings(

@@ -18,6 +18,7 @@ import pytest
 from loader.config import Config
 from loader.image.module_image import ModuleImage, read_image
 from loader.observe.call import ObservedCall
+from loader.observe.gaps import GAPS
 from loader.observe.recording import Recording
 from loader.observe.replay import account, rules
 from modfs.texts import stats
@@ -63,11 +64,11 @@ shown stats losses failed_inits calls kmsg
 echo "@""FILE mounted"; modfs status /tmp/m; modfs status --json /tmp/m; echo "@""END"
 echo "@""FILE modes"; ls -l /tmp/m; echo "@""END"
 echo "@""FILE proc_modules"; cat /proc/modules; echo "@""END"
-kill -TERM $recorder; wait $recorder; echo "@""FILE status"; echo $?; echo "@""END"
+kill -TERM $recorder; wait $recorder; s=$?; echo "@""FILE status"; echo $s; echo "@""END"
 python3 -m modfs umount /tmp/m
 python3 -m modfs mount --host -f /tmp/m & server=$!
 while ! [ -e /tmp/m/stats ]; do sleep 1; done
-kill -TERM $server; wait $server; echo "@""FILE served"; echo $?; echo "@""END"
+kill -TERM $server; wait $server; s=$?; echo "@""FILE served"; echo $s; echo "@""END"
 echo "@""FILE log"; cat /tmp/log; echo "@""END"
 echo "@""FILE recording"; cat /tmp/r.jsonl; echo "@""END"
 echo "@""FILE left"; ls /sys/kernel/tracing/instances; cat /sys/kernel/tracing/dynamic_events
@@ -86,11 +87,22 @@ cat /sys/kernel/tracing/dynamic_events; echo "@""END"
 """
 
 
+# What probes by registers cannot tell (docs/host.md): keys of loader.observe.gaps.GAPS. These
+# kernels check for duplicates late and load files once for each who asks.
+LACKS = {"6.1": {"length-signed", "text"}}
+
+
 class Boot(NamedTuple):
     """What a boot printed, by file, and what it was asked with."""
 
     guest: Guest
     files: dict[str, str]
+    lacks: set[str]
+
+    @property
+    def duplicate(self) -> str:
+        """What a duplicate comes to there."""
+        return "load" if self.lacks else "becoming"
 
     @property
     def counters(self) -> dict[str, int]:
@@ -114,7 +126,7 @@ def boot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     seen.parent.mkdir(exist_ok=True)
     seen.write_text(printed)
     found = re.findall(r"@FILE (\w+)\n(.*?)@END\n", printed, re.DOTALL)
-    return Boot(guest, dict(found))
+    return Boot(guest, dict(found), LACKS.get(request.param, set()))
 
 
 def calls(boot: Boot, tmp_path: Path) -> list[ObservedCall]:
@@ -126,11 +138,14 @@ def calls(boot: Boot, tmp_path: Path) -> list[ObservedCall]:
 def test_what_was_done_is_counted(boot: Boot) -> None:
     counters = boot.counters
     assert counters["Mods ever loaded"] == 3  # dummy, loop, dummy again
+    assert counters["Mods failed on kread"] == 1  # empty
+    assert counters["Mods failed on decompress"] == 0
+    if boot.lacks:  # such modules have another layout, and other kinds of memory
+        return
     sizes = [boot.image(name).layout for name in ("dummy", "loop", "dummy")]
     assert counters["Total module size"] == sum(layout.total for layout in sizes)
     assert counters["Total mod text size"] == sum(layout.text_total for layout in sizes)
-    assert counters["Mods failed on kread"] == 1  # empty
-    assert counters["Mods failed on decompress"] == counters["Mods failed on load"] == 0
+    assert counters["Mods failed on load"] == 0
 
 
 def test_duplicates_and_damaged_files(boot: Boot, tmp_path: Path) -> None:
@@ -138,8 +153,8 @@ def test_duplicates_and_damaged_files(boot: Boot, tmp_path: Path) -> None:
     found = Counter(
         (call.module, call.outcome, call.call) for call in calls(boot, tmp_path) if call.result
     )
-    for name in ("dummy", "bad"):
-        assert found[name, "becoming", "finit_module"] >= 1, found
+    assert found["dummy", boot.duplicate, "finit_module"] == 2, found
+    assert found[None if boot.lacks else "bad", "becoming", "finit_module"] == 1, found
     lengths = sum(call.length or 0 for call in calls(boot, tmp_path) if call.outcome == "becoming")
     assert boot.counters["Failed becoming bytes"] == lengths
     dummy = boot.image("dummy").len
@@ -154,8 +169,9 @@ def test_a_storm_shares_its_load(boot: Boot, tmp_path: Path) -> None:
     """All of them ended well or found it loaded; nobody is missing."""
     begun = [call for call in calls(boot, tmp_path) if call.call == "finit_module"]
     shared = [call for call in begun if call.outcome == "shared"]
-    loop = [call for call in begun if call.file.name == "loop.ko"]
+    loop = [call for call in begun if call.module == "loop" and call.outcome != "shared"]
     assert len(shared) + len(loop) == STORM
+    assert not (boot.lacks and shared)
     assert all(call.result in (0, 17) for call in (*shared, *loop))
 
 
@@ -166,8 +182,10 @@ def test_an_init_that_fails(boot: Boot) -> None:
 
 
 def test_nothing_was_lost(boot: Boot) -> None:
-    assert boot.files["losses"].splitlines()[1:] == []
-    assert boot.files["status"] == "0\n"
+    told = [line.split("  ")[-1] for line in boot.files["losses"].splitlines()[1:]]
+    affected = {", ".join(GAPS[name].affects).strip() for name in boot.lacks}
+    assert {line.strip() for line in told} == affected
+    assert boot.files["status"] == ("1\n" if boot.lacks else "0\n")
     assert "Traceback" not in boot.files["log"]
 
 
@@ -175,18 +193,25 @@ def test_both_watchers_say_the_same(boot: Boot, tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_text(boot.files["recording"])
     counted = account(Recording.read(path))
-    assert not counted.gaps
+    assert counted.gaps.names() == boot.lacks
     assert stats(counted.snapshot()) == boot.files["stats"]
 
 
 def test_sizes_are_those_of_proc_modules(boot: Boot, tmp_path: Path) -> None:
     sizes = {row[0]: int(row[1]) for row in map(str.split, boot.files["proc_modules"].splitlines())}
-    for name in ("dummy", "loop"):
-        assert boot.image(name).layout.core == sizes[name]
+    for call in calls(boot, tmp_path):
+        if call.module in ("dummy", "loop") and call.outcome == "live":
+            if boot.lacks:  # core_layout, then init_layout
+                assert call.memory[0][1] == sizes[call.module]
+            else:
+                assert boot.image(call.module).layout.core == sizes[call.module]
+                assert call.memory_size == boot.image(call.module).layout.total
 
 
 def test_the_kernels_own_request(boot: Boot) -> None:
-    assert re.search(r"mount-\d+ request_module fs-nosuchfs by get_fs_type: ", boot.files["calls"])
+    """Where its return is a kretprobe, two who watch hide who asked from each other."""
+    asked = re.search(r"mount-\d+ request_module fs-nosuchfs by (\S+): 256", boot.files["calls"])
+    assert asked and asked[1] == ("?" if boot.lacks else "get_fs_type")
 
 
 def test_files_are_the_kernels(boot: Boot) -> None:
@@ -209,9 +234,10 @@ def test_a_hook_began_before_there_was_any_python(boot: Boot, tmp_path: Path) ->
     path.write_text(boot.files["boot"])
     recording = Recording.read(path)
     found = [item for item in recording.items if isinstance(item, ObservedCall)]
-    assert [call.outcome for call in found] == ["live", "becoming", "becoming"]
-    assert found[0].memory_size == boot.image("loop").layout.total
-    assert not recording.before and recording.whole and not account(recording).gaps
+    assert [call.outcome for call in found] == ["live", boot.duplicate, boot.duplicate]
+    assert boot.lacks or found[0].memory_size == boot.image("loop").layout.total
+    assert not recording.before and recording.whole
+    assert account(recording).gaps.names() <= boot.lacks
     assert "modfs" not in boot.files["left_of_hook"]
 
 
@@ -235,9 +261,5 @@ def test_status_tells_of_it(boot: Boot) -> None:
     *table, said = boot.files["mounted"].splitlines()
     assert table[1].split()[:2] == ["/tmp/m", boot.guest.kernel.release]
     told = json.loads(said)
-    assert (told["state"], told["host"], told["loaded"], told["waiting"]) == (
-        "answers",
-        True,
-        2,
-        [],
-    )
+    assert told["loaded"] == boot.files["proc_modules"].count("\n")
+    assert (told["state"], told["host"], told["waiting"]) == ("answers", True, [])

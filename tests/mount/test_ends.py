@@ -238,3 +238,28 @@ def test_mount_by_type(workshop: Path, environment: dict[str, str]) -> None:
     script: list[str | Path] = ["sh", "-c", MOUNT_BY_TYPE, "sh", modfs, folder]
     done = run(environment, "unshare", "--mount", *script)
     assert (done.returncode, done.stdout) == (0, "fuse.modfs\n0\n"), done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide files")
+@pytest.mark.parametrize("how", [[], ["--lazy"], ["--force"]], ids=" ".join)
+def test_on_a_minimal_root(workshop: Path, environment: dict[str, str], how: list[str]) -> None:
+    """No fusermount, no /lib/modules, no /etc/mtab."""
+    script = f"""
+set -e
+cd {workshop}
+mkdir over mount
+mount -t tmpfs none over
+mkdir over/upper over/work
+mount -t overlay -o lowerdir=/etc,upperdir=over/upper,workdir=over/work none /etc
+rm -f /etc/mtab
+[ ! -d /lib/modules ] || mount -t tmpfs none /lib/modules
+for name in fusermount fusermount3; do
+    ! program=$(command -v $name) || mount --bind /dev/null "$program"
+done
+modfs mount mount
+cat mount/modcount
+modfs umount {" ".join(how)} mount
+! grep -q " $PWD/mount " /proc/self/mountinfo
+"""
+    done = run(environment, "unshare", "--mount", "sh", "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")

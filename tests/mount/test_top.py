@@ -241,8 +241,8 @@ def test_all_events_come(
 
 def test_what_is_no_mount(environment: dict[str, str], tmp_path: Path) -> None:
     for place, told in (
-        (tmp_path, f"{tmp_path}/stats: No such file or directory"),
-        (tmp_path / "x", f"{tmp_path}/x/stats: No such file or directory"),
+        (tmp_path, f"{tmp_path}/stats: there is no such file or folder"),
+        (tmp_path / "x", f"{tmp_path}/x/stats: there is no such file or folder"),
     ):
         command = ["modfs", "top", str(place), "--batch"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)

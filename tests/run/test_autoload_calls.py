@@ -7,6 +7,7 @@ Expected are the strings that a booted 6.12 showed in its trace for the same mov
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.conftest import Done
+from tests.unprivileged import run_as_nobody
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mknod and mount need root")
 
@@ -77,12 +79,16 @@ Asked = Callable[..., tuple[list[str], list[str], str]]
 
 
 def test_file_systems(asked: Asked) -> None:
-    strings, kmsg, told = asked(
+    strings, lines, told = asked(
         "mkdir on; busybox mount -t nofs1 none on; busybox mount -t a.b.c none on;"
         "busybox mount -t nofs2 none nowhere; busybox mount -t tmpfs none on;"
         "sed -i s/1$/0/ helper; busybox mount -t nofs3 none on; busybox mount -t nofs4 none on;"
-        "cat /sys/kernel/debug/modules/kmsg"
+        "cat /sys/kernel/debug/modules/kmsg; grep -o '^[0-9].*' /sys/kernel/debug/modules/control"
     )
+    kmsg, requests = lines[:1], [line.partition(" ")[2] for line in lines[1:]]
+    assert [re.sub(r"\[\d+\]", "", line) for line in requests] == [
+        f"busybox get_fs_type {name}: ENODEV" for name in ("nofs1", "a.b.c", "nofs3", "nofs4")
+    ]
     # A target that is not there comes first.
     assert strings == ["fs-nofs1", "fs-a", "fs-nofs3", "fs-nofs4"]
     assert told.count("No such device") == 4
@@ -168,3 +174,29 @@ def test_a_signal_ends_the_call_and_not_the_helper(asked: Asked, tmp_path: Path)
 def test_nothing_is_asked_without_the_option(run: Callable[..., Done], tmp_path: Path) -> None:
     run(HELPER + moves(SOCKETS), shell="bash")
     assert (tmp_path / "asked").read_text() == ""
+
+
+# Helpers that a kernel would have to live with, each with one caller; the last ends the process
+# that starts helpers, which in here is nobody's own.
+BAD_HELPERS = r"""
+call() { busybox mount -t "$1" none on 2>&1 | sed "s/.*: //"; }
+helper() { printf '#!/bin/sh\n%s\n' "$1" > helper; chmod 755 helper; }
+mkdir on; helper 'echo $$ > '$PWD'/pid; exec sleep 1000'
+echo $PWD/helper > /proc/sys/kernel/modprobe
+busybox mount -t hangs none on & while [ ! -s pid ]; do sleep 0.01; done
+kill -9 $!; wait $!; echo $?; kill -9 $(cat pid)
+helper 'kill -SEGV $$'; call dies
+helper 'yes; yes >&2'; call floods
+helper 'rm $0'; call goes; call gone
+mkfifo helper; chmod 755 helper; call fifo; rm helper
+helper 'kill -9 $PPID'; call kills; call nobody
+lsmod | wc -l
+"""
+
+
+def test_bad_helpers_of_an_ordinary_user(open_folder: Path, environment: dict[str, str]) -> None:
+    (open_folder / "bad.sh").write_text(BAD_HELPERS)
+    script = 'cd "$1"; exec modfs run --autoload -- bash ./bad.sh'
+    done = run_as_nobody(script, open_folder, environment)
+    assert done.stdout.splitlines() == ["137", *["No such device"] * 7, "1"], done.stderr
+    assert done.returncode == 0

@@ -15,6 +15,7 @@ from modfs.conformance.scenario import Step
 
 _SOURCE = Path(__file__).with_name("perform.c")
 _SECONDS = 3000  # for a boot and all steps, on a busy machine
+_SAME = -2  # instead of a size
 _SHOWN = 2000  # characters of a console
 _MEMORY = 1500  # MB
 _PROCESSORS = 2
@@ -93,8 +94,8 @@ class Guest:
         with suppress(EOFError):
             while told.line() != ["B"]:
                 pass
-            for _ in steps:
-                answers.append(_answer(told))
+            for step in steps:
+                answers.append(_answer(told, step.get("cat") == "/proc/modules"))
             self._learn(told)
             log = told.text(int(told.line()[1]))
         return Answered(name, tuple(steps[: len(answers)]), tuple(answers), log)
@@ -148,6 +149,7 @@ class _Told:
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
+        self.last: str | None = None  # the list of modules
 
     def line(self) -> list[str]:
         """The next line's words. EOFError."""
@@ -170,11 +172,16 @@ def _end(console: Path) -> str:
     return console.read_text("utf-8", "replace")[-_SHOWN:]
 
 
-def _answer(told: _Told) -> Answer:
+def _answer(told: _Told, is_list: bool = False) -> Answer:
+    """The next answer; ``is_list``: it is the list of modules, which may be the same as before."""
     kind, *rest = told.line()
     numbers = tuple(map(int, rest))
     if kind == "T":
         return Answer(numbers)
     if kind == "R":
         return Answer(numbers[:1], (numbers[1], numbers[2]) if numbers[1:] else None)
-    return Answer(text=None if numbers[0] < 0 else told.text(numbers[0]))
+    size = numbers[0]
+    text = told.last if size == _SAME else None if size < 0 else told.text(size)
+    if is_list:
+        told.last = text
+    return Answer(text=text)

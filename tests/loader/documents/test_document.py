@@ -181,7 +181,7 @@ def test_json_mistakes(old: str, new: str, message: str) -> None:
 @pytest.mark.parametrize("content", ["", "\n", " \n\t", "\ufeff"])
 @pytest.mark.parametrize("parse", [toml_document, json_document, lambda *a: list(json_lines(*a))])
 def test_an_empty_file(parse: Callable[..., Any], content: str) -> None:
-    with pytest.raises(UserError, match=r"^f, line 1: empty$"):
+    with pytest.raises(UserError, match=r"^f: the file is empty$"):
         parse(content.encode(), "f")
 
 

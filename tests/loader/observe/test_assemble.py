@@ -100,3 +100,13 @@ def test_the_kernel_asks_and_modprobe_is_tied_to_it() -> None:
     assert told.load(tid=10, task="modprobe").asked_by is None
     (request,) = (item for item in told.assembler.finish() if isinstance(item, ModuleRequest))
     assert (request.module, request.function, request.task.name) == ("fs-x", "get_fs_type", "mount")
+
+
+def test_who_asked_where_the_return_is_probed() -> None:
+    """Once: the return tells. Twice, as by two who watch: nobody does."""
+    told = Told()
+    fields: dict[str, Value] = {"name": "fs-x", "wait": 1, "call_site": "arch_rethook_trampoline"}
+    for caller, function in (("get_fs_type", "get_fs_type"), ("arch_rethook_trampoline", None)):
+        told.event("module_request", 5, "mount", **fields)
+        items = told.event("__request_module" + RETURN, 5, "mount", ret=256, caller=caller)
+        assert [item.function for item in items if isinstance(item, ModuleRequest)] == [function]

@@ -134,8 +134,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("to", "status", "reason"),
     [
-        (">/dev/full", 1, "standard output: No space left on device"),
-        (">&-", 1, "standard output: Bad file descriptor"),
+        (">/dev/full", 1, "standard output: no space is left there"),
+        (">&-", 1, "standard output: it is closed"),
     ],
 )
 def test_a_report_that_cannot_be_written(
@@ -182,8 +182,9 @@ def test_what_the_system_refuses_is_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    assert cli.run(["mkmod", f"{tmp_path}/file/x.ko"]) == 1
-    assert capsys.readouterr().err == f"modfs mkmod: {tmp_path}/file/x.ko: Not a directory\n"
+    assert cli.carry_out(["mkmod", f"{tmp_path}/file/x.ko"]) == 1
+    told = f"modfs mkmod: {tmp_path}/file/x.ko: a part of this path is no folder\n"
+    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_mistakes_in_modfs_are_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_p
 
         monkeypatch.setattr("modfs.cli.mkmod.build_module", fail)
         with pytest.raises(error, match="a mistake"):
-            cli.run(["mkmod", str(tmp_path / "x.ko")])
+            cli.carry_out(["mkmod", str(tmp_path / "x.ko")])
 
 
 @pytest.mark.parametrize(

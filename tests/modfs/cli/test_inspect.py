@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import os
+import struct
+import subprocess
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +29,7 @@ def inspect(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the verb: (exit code, standard output, standard error)."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        status = cli.run(["inspect", *map(str, arguments)])
+        status = cli.carry_out(["inspect", *map(str, arguments)])
         return (status, *capsys.readouterr())
 
     return run
@@ -133,8 +138,11 @@ def test_what_is_no_module(inspect: Run, tmp_path: Path) -> None:
     assert code == 1
     assert [module["name"] for module in json.loads(out)["modules"]] == ["good"]
     first, second = err.splitlines()
-    assert first.startswith(f"modfs inspect: {bad}: Exec format error: Invalid ELF header magic")
-    assert second == f"modfs inspect: {packed}: Invalid argument: not a zstd compressed module"
+    refused = "the kernel would refuse it with"
+    log = "ENOEXEC, and would log: Invalid ELF header magic"
+    assert first.startswith(f"modfs inspect: {bad}: {refused} {log}")
+    log = "EINVAL, and would log: not a zstd compressed module"
+    assert second == f"modfs inspect: {packed}: {refused} {log}"
 
 
 @pytest.mark.parametrize(
@@ -160,12 +168,32 @@ def test_mistakes(
 
 
 def test_an_empty_folder(inspect: Run, tmp_path: Path) -> None:
-    code, out, _ = inspect(tmp_path)
-    assert code == 0
-    assert out.splitlines()[-1].split()[:2] == ["0", "modules"]
+    code, out, err = inspect(tmp_path)
+    assert (code, out) == (2, "")
+    assert f"{tmp_path}: no module is in there" in err
 
 
 def test_help_has_an_example(inspect: Run) -> None:
     code, out, _ = inspect("--help")
     assert code == 0
     assert "modfs inspect --limit 10" in out
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_on_a_terminal(environment: dict[str, str], tmp_path: Path, columns: int) -> None:
+    """As many columns as fit, what matters first, in units; a pipe gets all of them, in bytes."""
+    demo_tree(tmp_path / "tree")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    command = ["modfs", "inspect", "--limit", "2", "tree"]
+    subprocess.run(command, cwd=tmp_path, env=environment, stdout=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode().splitlines()
+    os.close(ours)
+    assert max(map(len, shown)) <= max(columns, 60)
+    assert shown[0].split()[:2] == ["NAME", "TOTAL"]
+    # size of the memory of xfs in the demo tree: README.md has it from a pipe, 2113536 bytes
+    assert shown[1].split()[:3] == ["xfs", "2.02", "MiB"]
+    assert ("INIT-RO" in shown[0]) == (columns == 200)
+    piped = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "INIT-RO" in piped.stdout and "2113536" in piped.stdout

@@ -18,7 +18,7 @@ def mkmod(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the verb: (exit code, standard output, standard error)."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        status = cli.run(["mkmod", *map(str, arguments)])
+        status = cli.carry_out(["mkmod", *map(str, arguments)])
         return (status, *capsys.readouterr())
 
     return run

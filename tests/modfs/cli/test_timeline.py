@@ -49,16 +49,16 @@ def test_what_it_cannot_take(environment: dict[str, str], tmp_path: Path) -> Non
             (STOCK[0], "-o", tmp_path / "x.png"),
             "x.png: the name must end in .html or .svg",
         ),
-        ((tmp_path / "none", "-o", tmp_path / "x.svg"), "none: No such file or directory"),
+        ((tmp_path / "none", "-o", tmp_path / "x.svg"), "none: there is no such file or folder"),
         ((tmp_path, "-o", tmp_path / "x.svg"), "no mount of modfs that tells of events"),
         ((__file__, "-o", tmp_path / "x.svg"), "there is no trace event in it"),
     ):
         done = timeline(environment, *words)
         assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
     done = timeline(environment, STOCK[0], "-o", tmp_path / "none" / "x.svg")
-    assert done.returncode == 1 and "No such file or directory" in done.stderr
+    assert done.returncode == 1 and "there is no such file or folder" in done.stderr
     full = tmp_path / "full.svg"
     full.symlink_to("/dev/full")
     done = timeline(environment, STOCK[0], "-o", full)
     assert done.returncode == 1
-    assert done.stderr == f"modfs timeline: {full}: No space left on device\n"
+    assert done.stderr == f"modfs timeline: {full}: no space is left there\n"

@@ -97,7 +97,7 @@ def test_another_release_differs(environment: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "line 1"),
+        ("", "the file is empty"),
         ("{}\n{}\n", "line 1: release is missing"),
         ('{"release": "6.12"}\n{}\n', "line 2: op is missing"),
         ('{"release": "6.12"}\n', "there is no step in it"),

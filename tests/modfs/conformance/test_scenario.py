@@ -59,7 +59,9 @@ def test_chance_has_a_seed(files: Files) -> None:
 
 
 def test_without_statistics_none_are_read(files: Files) -> None:
-    scenario = Scenario("s", "", ({"cat": "stats"}, {"op": "delete_module", "name": "x"}), after=())
+    scenario = Scenario(
+        "s", "", ({"cat": "stats"}, {"op": "delete_module", "name": "x"}), after=("stats",)
+    )
     assert [*expanded(scenario, files.kinds, False)] == [
         {"op": "delete_module", "name": "x"},
         {"cat": "/proc/modules"},

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from loader.calls import Call, Caller, DeleteModule, FinitModule, InitModule
-from loader.errors import LoadError
+from loader.errors import LoadError, UserError
 from modfs.control import remote
 from modfs.control.grammar import format_call, parse
 from modfs.control.remote import RemoteKernel
@@ -86,7 +86,7 @@ def test_no_tree(folder: Path, kernel: RemoteKernel) -> None:
 
 def test_where_nothing_answers(tmp_path: Path) -> None:
     before = descriptors()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match="modfs is not mounted here"):
         RemoteKernel(tmp_path)
     assert descriptors() == before
 

@@ -81,7 +81,12 @@ def test_the_first_errno_is_the_writes_and_the_others_run_all_the_same(
     assert made.ask(*lines) == errno.ENOENT
     assert made.loaded() == ["base", "optional"]
     outcomes = [row.rpartition(": ")[2] for row in made.results()]
-    assert [*outcomes[:3], outcomes[4]] == ["ok", "ENOENT", "ENOENT", "ok"]
+    assert [*outcomes[:3], outcomes[4]] == [
+        "ok",
+        "ENOENT ('absent' is not loaded; did you mean base?)",
+        "ENOENT (there is no file 'nowhere.ko')",
+        "ok",
+    ]
     assert "EINVAL" in made.results()[3]
 
 
@@ -285,3 +290,47 @@ def test_odd_strings_are_one_argument(door: Callable[..., Door], tmp_path: Path)
         assert made.ask(f"request_module {string}") == errno.EREMOTEIO
     assert made.ask("request_module $'user\\x00x'") == 0
     assert not list(tmp_path.iterdir())
+
+
+# -- what an ENOENT is about ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("modprobe bsae", "no module or alias 'bsae' in the tree; did you mean base?"),
+        ("modprobe pci:v0000", "no module or alias 'pci:v0000' in the tree"),
+        ("insmod nowhere.ko", "there is no file 'nowhere.ko'"),
+        ("rmmod nothing", "'nothing' is not loaded"),
+        ("modprobe -r --first-time nothing", "'nothing' is not loaded"),
+    ],
+)
+def test_what_is_not_there(door: Callable[..., Door], line: str, told: str) -> None:
+    made = door()
+    assert made.ask(line) == errno.ENOENT
+    assert made.results()[0].endswith(f": ENOENT ({told})")
+
+
+def test_a_dependency_whose_file_is_gone(door: Callable[..., Door]) -> None:
+    made = door()
+    tree = made.live.tree
+    assert tree is not None
+    needs = next(name for name in tree.names() if tree.dependencies(name))
+    gone = tree.dependencies(needs)[0]
+    gone.unlink()
+    assert made.ask(f"modprobe {needs}") == errno.ENOENT
+    name = gone.name.partition(".")[0]
+    told = f"the file of {name}, which {needs} needs, is not there"
+    assert made.results()[0].endswith(f": ENOENT ({told})")
+
+
+def test_without_a_tree() -> None:
+    made = Door()
+    assert made.ask("modprobe xfs") == errno.ENOENT
+    assert made.results()[0].endswith("(there is no tree of modules: --modules gives one)")
+
+
+def test_a_request_that_is_mistyped(door: Callable[..., Door]) -> None:
+    made = door()
+    assert made.ask("modprob base") == errno.EINVAL
+    assert made.results()[0].endswith("EINVAL (modprob: no such request; did you mean modprobe?)")

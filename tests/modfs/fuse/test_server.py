@@ -17,6 +17,9 @@ from modfs.fuse.server import Server
 
 class Files:
     uid = gid = 0
+    def text(self, path):
+        return None
+
     def getattr(self, path):
         return DIRECTORY
 

@@ -7,6 +7,7 @@ import os
 import random
 import stat
 import struct
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,9 @@ class Places:
 class World:
     def __init__(self) -> None:
         self.engine = Engine()
-        self.autoload = Autoload(self.engine, Places())  # type: ignore[arg-type]
+        self.told: list[tuple[int, str, str, str]] = []
+        places: Any = Places()
+        self.autoload = Autoload(self.engine, places, lambda *it: self.told.append(it))
         self.kept: list[object] = []
 
     def at(self, data: bytes) -> int:
@@ -105,6 +108,15 @@ def test_mounts(world: World) -> None:
         assert world.call("mount", 0, bad, kind, 0, 0) == []
     assert world.call("fsopen", kind, 1) == ["fs-nofs"]
     assert world.call("fsopen", kind, 2) == []
+
+
+def test_who_asked_is_told(world: World) -> None:
+    world.call("fsopen", world.at(b"no fs"), 0)
+    world.call("socket", 3, 1, 0)
+    assert world.told == [
+        (0, "?", "get_fs_type 'no fs'", "ENODEV"),
+        (0, "?", "request_module net-pf-3", "256 (exit status 1)"),
+    ]
 
 
 def test_who_may_not_mount(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,3 +181,14 @@ def test_a_caller_that_is_dead_already(supervisor: Supervisor, engine: Engine) -
     engine.answer = lambda caller: found.append(caller.signal_pending())
     supervisor._answer(caught(*ASKED, tid=1 << 22))
     assert found == [True]
+
+
+def test_no_thread_can_be_had(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the others go on taking calls up, and nobody is taken for waiting who is not."""
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    supervisor._start_thread()
+    assert supervisor._idle == 0

@@ -123,6 +123,24 @@ def test_a_killed_caller_leaves_its_helper(live: LiveKernel, folder: Path) -> No
         time.sleep(0.01)
 
 
+def test_whom_a_call_is_for(live: LiveKernel, folder: Path) -> None:
+    """A helper's own processes are for its request, nobody else's are."""
+    script = b"#!/bin/sh\nsh -c 'sleep 0.5 & echo $! > ${0%/*}/pid; wait' $0\n"
+    (folder / "nested").write_bytes(script)
+    (folder / "nested").chmod(0o755)
+    live.kmod.modprobe_path = str(folder / "nested")
+    thread, _ = in_thread(lambda: live.request_module("fs-what"))
+    while not (folder / "pid").exists() or not (folder / "pid").read_text():
+        time.sleep(0.001)
+    kthreadd = live.autoload.programs
+    assert isinstance(kthreadd, Kthreadd)
+    pid = int((folder / "pid").read_text())
+    assert kthreadd.asked_by(pid) == "fs-what"
+    assert kthreadd.asked_by(os.getpid()) is kthreadd.asked_by(1 << 30) is None
+    thread.join()
+    assert kthreadd.asked_by(pid) is None
+
+
 def test_many_at_once(live: LiveKernel, folder: Path) -> None:
     live.kmod.modprobe_path = str(folder / "exit3")
     results: list[int] = []

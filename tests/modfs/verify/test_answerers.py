@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -50,13 +51,29 @@ def test_addresses_are_of_one_boot_and_not_compared() -> None:
 def test_files_of_a_mount(tmp_path: Path) -> None:
     (tmp_path / ".control").mkdir()
     (tmp_path / ".control/compression").write_text("zstd\n")
+    (tmp_path / ".control/proc_modules").write_text("m 8192 0 - Live 0xffffffffa0000000\n")
+    (tmp_path / ".control/sys_module").write_text('{"m": {"taint": "E\\n"}}')
     (tmp_path / "modcount").write_text("7\n")
+    (tmp_path / "total_mod_size").write_text("8192\n")
+    (tmp_path / "total_text_size").write_text("4096\n")
     mounted = Mounted(tmp_path)
     try:
         assert mounted.cat("modcount") == "7\n"
-        assert mounted.cat("nothing") is mounted.cat("/proc/modules") is None
+        assert mounted.cat("nothing") is mounted.cat("/sys/module/n/taint") is None
+        assert mounted.cat("/proc/modules") == "m 8192 0 - Live 0x0\n"
+        assert mounted.cat("/sys/module/m/taint") == "E\n"
+        assert mounted.shows("stats") and not mounted.shows("/proc/modules")
+        assert mounted.sizes() == (8192, 4096)
     finally:
         mounted.kernel.close()
+
+
+def test_sizes_of_the_engine() -> None:
+    live = LiveKernel()
+    live.call(InitModule(build_module(ModuleSpec("m"))))
+    found = live.statistics()
+    assert Direct(live).sizes() == (found.total_mod_size, found.total_text_size) != (0, 0)
+    assert Direct(live).shows("/proc/modules")
 
 
 # -- without a key --------------------------------------------------------------------------------
@@ -74,3 +91,17 @@ def test_signatures_are_believed_as_they_were_recorded() -> None:
     keyring.expect(rejected=False)
     keyring.verify(b"module", ())
     assert not keyring.rejected()
+
+
+def test_signatures_are_believed_in_a_server_that_was_forked_off() -> None:
+    keyring = AssumedKeyring()
+    keyring.expect(rejected=True)
+    child = os.fork()
+    if not child:
+        try:
+            keyring.verify(b"module", ())
+        except SignatureError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert keyring.rejected()
