@@ -2,6 +2,7 @@
 # make test    all checks and tests
 # make test-packages   the wheel and the Debian package: built, installed, used (needs the network)
 # make test-kernels    boots Debian's own kernels under QEMU and watches them (KERNELS='6.1 6.12 7.3')
+# make test-pictures   pages in a real browser, alerts and dashboards by promtool (needs the network)
 # make record  boots a kernel under QEMU, asks it and writes what it answered, for modfs verify
 #              (KERNEL=6.12 or source:6.12 or a file or folder, SEEDS='1 2'): tools/record/README.md
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
@@ -18,7 +19,7 @@ ARGS =
 MINUTES = 10
 KERNELS = 6.12 7.3
 
-.PHONY: help docs demo test test-packages test-kernels record lint fuzz soak bench clean
+.PHONY: help docs demo test test-packages test-kernels test-pictures record lint fuzz soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -45,6 +46,10 @@ test-packages:
 test-kernels:
 	@tools/setup.sh kernels
 	MODFS_TEST_KERNELS='$(KERNELS)' .venv/bin/python -m pytest --timeout 1200 tests/kernels $(ARGS)
+
+test-pictures:
+	@tools/setup.sh pictures
+	.venv/bin/python -m pytest tests/browser tests/modfs/pictures tests/modfs/export $(ARGS)
 
 record:
 	@tools/setup.sh $(if $(findstring source:,$(KERNEL)),kernel-sources,kernels)

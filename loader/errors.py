@@ -104,6 +104,8 @@ _WORDS: dict[int, str] = {
     errno.ENODEV: "there is no such device",
     errno.ENOSYS: "this kernel cannot do that",
     errno.EOPNOTSUPP: "this cannot be done there",
+    errno.EADDRINUSE: "somebody listens there already",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
 }
 
 

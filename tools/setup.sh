@@ -5,6 +5,7 @@
 #   tools/setup.sh test     also the programs the tests run
 #   tools/setup.sh packages also what builds and tries packages
 #   tools/setup.sh kernels  also QEMU, to boot kernels with
+#   tools/setup.sh pictures also a browser, and what checks texts for Prometheus
 #   tools/setup.sh kernel-sources  also what builds kernels
 #   tools/setup.sh docs     what builds the documentation's site
 #   tools/setup.sh bench    also the library the benchmark's C file system is built with
@@ -14,7 +15,7 @@
 # PYTHON=/path/to/python chooses the Python to use (3.11 or later).
 set -eu
 
-level=${1:?usage: tools/setup.sh run|test|docs|bench|packages|kernels}
+level=${1:?usage: tools/setup.sh run|test|docs|bench|packages|kernels|kernel-sources|pictures}
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # depmod and ldconfig are not in every user's PATH
 
@@ -66,7 +67,7 @@ missing_packages() {
 
     [ "$level" != packages ] || wants mmdebstrap mmdebstrap
 
-    case $level in test | bench | packages | kernels | kernel-sources)
+    case $level in test | bench | packages | kernels | kernel-sources | pictures)
         wants_library 'libfuse\.so\.2' libfuse2 # the tests run with both
         wants_library 'libfuse3\.so' fuse3
         wants busybox busybox-static
@@ -96,6 +97,11 @@ missing_packages() {
         wants bc bc
         [ -e /usr/include/libelf.h ] || packages="$packages libelf-dev"
         [ -e /usr/include/openssl/ssl.h ] || packages="$packages libssl-dev"
+    fi
+    if [ "$level" = pictures ]; then
+        wants chromium chromium
+        wants chromedriver chromium-driver
+        wants promtool prometheus
     fi
     if [ "$level" = bench ]; then
         wants pkg-config pkg-config
@@ -130,6 +136,7 @@ install_packages() {
 make_venv() {
     extra=dev
     [ "$level" = run ] && extra=export,plot,sign
+    [ "$level" = pictures ] && extra=dev,browser
     installed=.venv/installed-$extra # a copy of the pyproject.toml that was installed
     if is_new_enough .venv/bin/python && cmp -s pyproject.toml "$installed"; then
         return

@@ -37,6 +37,13 @@ def source_of(path: Path) -> Source:
     return _recorded("trace", read_source(path))
 
 
+def whole(path: Path) -> Recording:
+    """The same as one recording, for who needs all of it at once. OSError, UserError."""
+    if is_folder(path) or is_recording(path):
+        return read_source(path)
+    return Recording.parse(b"".join(source_of(path).lines), str(path))
+
+
 def _read(path: Path) -> Iterable[bytes]:
     with path.open("rb", buffering=1 << 20) as file:
         yield from file

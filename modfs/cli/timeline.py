@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from modfs.cli.options import SOURCE
 from modfs.cli.statuses import DONE, FAILED, MISUSED, ending_with
 
@@ -30,7 +30,23 @@ def _html(stories: Sequence[Story]) -> str:
     return page(stories)
 
 
-_FORMATS: dict[str, Callable[[Sequence[Story]], str]] = {".html": _html}
+def _svg(stories: Sequence[Story]) -> str:
+    from modfs.pictures.svg import drawing
+
+    return drawing(stories)
+
+
+def _json(stories: Sequence[Story]) -> str:
+    from modfs.pictures.trace_event import trace
+
+    return trace(stories)
+
+
+_FORMATS: dict[str, Callable[[Sequence[Story]], str]] = {
+    ".html": _html,
+    ".svg": _svg,
+    ".json": _json,
+}
 """By the end of the file's name."""
 
 
@@ -49,8 +65,8 @@ _FORMATS: dict[str, Callable[[Sequence[Story]], str]] = {".html": _html}
 def command(source: Path, other: Path | None, output: Path, title: str | None) -> int:
     """Draw module loads over time: a lane for each module, program or process, a bar for each call.
 
-    SOURCE is a recording (modfs record), a text of a trace, or the mountpoint of a modfs. With
-    OTHER both are drawn on one scale of time, each from its first call.
+    SOURCE is a recording (modfs record), a text of a trace, a scenario, a machine file, or the
+    mountpoint of a modfs. With OTHER both are drawn on one scale of time, each from its first call.
 
     FILE.html is a page for a browser, whole in one file: zoom, search, who wasted what. FILE.svg is
     a still picture. FILE.json is for Perfetto and chrome://tracing.
@@ -61,13 +77,15 @@ def command(source: Path, other: Path | None, output: Path, title: str | None) -
     with ending_with(MISUSED):
         stories = [_story(path, title if other is None else None) for path in sources]
     text = _FORMATS[output.suffix](stories)
-    with ending_with(FAILED):
+    try:
         output.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:  # a full disk does not say which file it was
+        raise UserError(f"{output}: {in_words(error)}", status=FAILED) from None
     return DONE
 
 
 def _story(path: Path, title: str | None) -> Story:
+    from modfs.blame.sources import whole
     from modfs.pictures.story import story
-    from modfs.sources.source import read_source
 
-    return story(read_source(path), title or path.name or str(path))
+    return story(whole(path), title or path.name or str(path))

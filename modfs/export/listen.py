@@ -16,7 +16,7 @@ from socketserver import ThreadingMixIn
 from typing import NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from loader.errors import UserError
+from loader.errors import UserError, in_words
 from loader.words import shown
 from modfs.export import measures
 from modfs.export.measures import Measured
@@ -89,7 +89,7 @@ class Reader:
         return self._known[1]
 
     def _tell(self, error: OSError | UserError) -> None:
-        text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        text = in_words(error) if isinstance(error, OSError) else str(error)
         told = text if isinstance(error, UserError) else f"{self._source}: {text}"
         if told != self._last_trouble:  # once, not at each scrape
             self._last_trouble = told

@@ -13,11 +13,12 @@ from loader.observe.call import ObservedCall
 from loader.observe.recording import Recording
 from loader.observe.replay import account, rules_of
 from loader.observe.wasted import wasted
+from modfs.blame.sources import whole
 from modfs.export import measures
 from modfs.export.measures import Measured
 from modfs.mount.aside import Silent, aside
 from modfs.mount.mountinfo import STATUS
-from modfs.sources.source import is_folder, read_source
+from modfs.sources.source import is_folder
 from modfs.texts_read import read_stats, read_unloaded_tainted
 
 _STATS_BEGIN = b"         Mods ever loaded\t"
@@ -34,7 +35,7 @@ def measure(source: Path, top: int) -> Measured:
     elif _is_stats(source):
         measures.of_snapshot(measured, read_stats(_text(source), str(source)).snapshot)
     else:
-        of_recording(measured, read_source(source))
+        of_recording(measured, whole(source))
     return measured
 
 

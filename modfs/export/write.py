@@ -118,10 +118,19 @@ def write_whole(file: Path, content: bytes) -> None:
     """Make ``file`` have that content, and never half of it. OSError.
 
     The file beside it that is made first does not end in .prom, so that nobody collects it; who
-    collects runs as another user, so all may read.
+    collects runs as another user, so all may read. A link stays one, and what is no regular file,
+    such as /dev/stdout, is written to and never replaced.
     """
+    file = Path(os.path.realpath(file))
+    if file.exists() and not file.is_file():
+        _write_to(file, content)
+        return
     beside = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(beside, flags, 0o644)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
     try:
         with open(descriptor, "wb") as opened:
             opened.write(content)
@@ -130,3 +139,11 @@ def write_whole(file: Path, content: bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _write_to(file: Path, content: bytes) -> None:
+    try:
+        with file.open("wb", buffering=0) as opened:
+            opened.write(content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None

@@ -13,8 +13,10 @@ from loader.observe.call import ModuleRequest, ObservedCall
 from loader.observe.events import Lost, Moment
 from loader.observe.recording import Header, Recording
 from loader.observe.replay import rules_of
+from loader.observe.stream import Line, Who
 from loader.observe.wasted import wasted
 from loader.release import Release
+from modfs.blame.tables import Blame, Key
 
 READ, UNPACK, CHECK, LINK, INIT, WAIT, REMOVE, OTHER = (
     "read", "unpack", "check", "link", "init", "wait", "remove", "other",
@@ -42,6 +44,9 @@ _UNTIL = (
     ("initialized", INIT),
 )
 
+# And what it does after the last moment that it got to, until it ends or waits.
+_AFTER = {"checked": CHECK, "laid_out": LINK, "allocated": LINK, "init": INIT}
+
 GOOD = frozenset({outcomes.LIVE, outcomes.SHARED, outcomes.REMOVED})
 """Outcomes that are no failure, unless the result is an errno."""
 
@@ -56,7 +61,9 @@ class Part(NamedTuple):
 class Bar(NamedTuple):
     """A call. ``begin``, ``end``: seconds; ``wasted``: bytes, by the kernel's own count.
 
-    ``is_open``: its end was not seen, and ``end`` is the last moment at which it was.
+    ``is_open``: its end was not seen, and ``end`` is the last moment at which it was. ``program``:
+    who asked, for all tasks that did the same; ``reason``: why it failed, empty if it did not; both
+    in the words of modfs blame.
     """
 
     call: ObservedCall
@@ -65,11 +72,13 @@ class Bar(NamedTuple):
     is_open: bool
     parts: tuple[Part, ...]
     wasted: int
+    program: str
+    reason: str
 
     @property
     def failed(self) -> bool:
         """It ended with an errno, or in a way that the statistics count as a failure."""
-        return bool(self.call.result) or self.call.outcome not in GOOD | {outcomes.UNKNOWN}
+        return has_failed(self.call)
 
     @property
     def module(self) -> str:
@@ -81,17 +90,10 @@ class Bar(NamedTuple):
         """Its task, as ps(1) would tell it apart."""
         return f"{self.call.task.name}-{self.call.task.tid}"
 
-    @property
-    def program(self) -> str:
-        """Who asked, for all tasks that did the same."""
-        if self.call.asked_by:
-            return f"the kernel, for {self.call.asked_by}"
-        return self.call.task.unit or self.call.task.name
 
-    @property
-    def reason(self) -> str:
-        """Why it failed, in few words; nothing for what went well."""
-        return reason(self.call) if self.failed else ""
+def has_failed(call: ObservedCall) -> bool:
+    """It ended with an errno, or in a way that the statistics count as a failure."""
+    return bool(call.result) or call.outcome not in GOOD | {outcomes.UNKNOWN}
 
 
 class Story(NamedTuple):
@@ -135,16 +137,24 @@ def _bars(
     items: Iterable[ObservedCall | ModuleRequest | Moment | Lost], release: Release
 ) -> tuple[tuple[Bar, ...], int]:
     """All calls that have a time, and how many have none."""
-    found, left_out = [], 0
+    found, left_out, words = [], 0, Blame(release)
     for item in items:
-        if isinstance(item, ObservedCall):
-            bar = _bar(item, wasted(item, release).total)
-            left_out += bar is None
-            found += [bar] if bar else []
+        if isinstance(item, ModuleRequest):
+            words.take(_request_line(item))
+        if not isinstance(item, ObservedCall):
+            continue
+        line = _line(item)
+        # Before it is counted: whether a module was there is asked of what came before.
+        why = _reason(words, line) if has_failed(item) else ""
+        words.take(line)
+        who = words.who(Key("", item.task.name, item.task.unit, item.asked_by, None, ""))
+        bar = _bar(item, wasted(item, release).total, who, why)
+        left_out += bar is None
+        found += [bar] if bar else []
     return tuple(sorted(found, key=attrgetter("begin"))), left_out
 
 
-def _bar(call: ObservedCall, cost: int) -> Bar | None:
+def _bar(call: ObservedCall, cost: int, who: str, why: str) -> Bar | None:
     seen = [*([call.begin] if call.begin is not None else []), *call.phases.values()]
     if call.end is not None:
         seen.append(call.end)
@@ -152,42 +162,65 @@ def _bar(call: ObservedCall, cost: int) -> Bar | None:
         return None
     begin, end = min(seen), max(seen)
     parts = tuple(_parts(call, begin, end))
-    return Bar(call, begin, end, call.end is None, parts, cost)
+    return Bar(call, begin, end, call.end is None, parts, cost, who, why)
 
 
 def _parts(call: ObservedCall, begin: float, end: float) -> Iterator[Part]:
     """What it did one after the other; parts of no length are left out."""
-    reached = begin
+    reached, last = begin, ""
     for phase, kind in _UNTIL:
         at = call.phases.get(phase)
+        last = phase if at is not None else last
         if at is not None and at > reached:
             yield Part(kind, at)
             reached = at
     # Whoever is said to have waited did so at last.
     waits = max(reached, end - call.waited) if call.waited else end
     if waits > reached:
-        yield Part(OTHER if call.waited else _rest(call), waits)
+        yield Part(_rest(call, last), waits)
     if end > waits:
         yield Part(WAIT, end)
 
 
-def _rest(call: ObservedCall) -> str:
-    """What a call does after the last phase that it got to."""
+def _rest(call: ObservedCall, last: str) -> str:
+    """What a call does after the phase ``last``."""
     if call.outcome in (outcomes.REMOVED, outcomes.KEPT):
         return REMOVE
     # module_patient_check_exists waits until who loads that name has come to an end.
-    if call.outcome == outcomes.SHARED or call.duplicate:
+    if not call.waited and (call.outcome == outcomes.SHARED or call.duplicate):
         return WAIT
-    return OTHER
+    return _AFTER.get(last, OTHER)
 
 
-def reason(call: ObservedCall) -> str:
-    """Why a call failed: at which step, and of what."""
-    if call.reason:
-        return call.reason
-    step = "removal" if call.outcome == outcomes.KEPT else call.outcome
-    if call.duplicate:
-        return f"{step}: a duplicate"
-    if not call.result:
-        return step
-    return f"{step}: {errno.errorcode.get(call.result, str(call.result))}"
+def _reason(words: Blame, line: Line) -> str:
+    """Why a call failed."""
+    if line.outcome == outcomes.KEPT:
+        return f"removal failed with {line.told}"
+    return words.reason(line)
+
+
+def _line(call: ObservedCall) -> Line:
+    """The call as modfs.blame takes it."""
+    result = call.result
+    return Line(
+        n=call.n,
+        call=call.call,
+        task=Who(call.task.name, call.task.tid, call.task.unit),
+        outcome=call.outcome,
+        begin=call.begin,
+        end=call.end,
+        told=errno.errorcode.get(result, str(result)) if result else "OK",
+        argument=call.argument,
+        read=call.read,
+        length=call.length,
+        clen=call.clen,
+        module=call.module,
+        duplicate=call.duplicate,
+        asked_by=call.asked_by,
+        waited=call.waited,
+        reason=call.reason,
+    )
+
+
+def _request_line(request: ModuleRequest) -> Line:
+    return Line(n=request.n, request=request.module, task=Who(request.task.name, request.task.tid))

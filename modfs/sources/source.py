@@ -14,8 +14,8 @@ EVENTS = "events"
 """The file of a mount that has the latest events, as lines of a recording."""
 
 
-def read_source(path: Path, kernel: str | None = None) -> Recording:
-    """What a mount, a recording or a trace's text tells. ``kernel``: of a trace without it.
+def read_source(path: Path) -> Recording:
+    """What a mount, a recording or a trace's text tells.
 
     OSError: it cannot be read. UserError: it is none of these, or not whole.
     """
@@ -25,10 +25,7 @@ def read_source(path: Path, kernel: str | None = None) -> Recording:
         return Recording.read(path)
     from modfs.tracing.record import recording_of
 
-    try:
-        return recording_of(path, kernel)
-    except UserError as error:
-        raise UserError(f"{error}, and it is no recording either") from None
+    return recording_of(path)
 
 
 def is_folder(path: Path) -> bool:
@@ -46,6 +43,16 @@ def is_folder(path: Path) -> bool:
 
 def _of_mount(folder: Path) -> Recording:
     events = folder / EVENTS
-    if not events.exists():
+
+    def read() -> str | None:
+        return events.read_text("utf-8", "surrogateescape") if events.exists() else None
+
+    try:
+        content = aside(read)
+    except Silent:
+        raise UserError(f"{folder}: its server does not answer") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(events)) from None
+    if content is None:
         raise UserError(f"{folder}: no mount of modfs that tells of events")
-    return Recording.read(events)
+    return Recording.parse(content.encode("utf-8", "surrogateescape"), str(events))

@@ -100,8 +100,8 @@ class TopTable(Table):
     loaded: Annotated[int, about("Modules that went live.")]
     failed: Annotated[dict[_Step, int], about("Failed loads, by step.")]
     wasted_bytes: Annotated[int, about("What they had taken.")]
-    failed_per_second: Annotated[float, about("Since the report before.")]
-    wasted_bytes_per_second: Annotated[float, about("Since the report before.")]
+    failed_per_second: Annotated[float | None, about("Since the report before; null: none was.")]
+    wasted_bytes_per_second: Annotated[float | None, about("Since the report before.")]
     events: Annotated[int | None, about("How many were seen; null: the mount has none.")]
     events_lost: Annotated[int, about("How many were not.")]
     by: Annotated[Literal["module", "who", "reason"], about("What the rows are of.")]
@@ -134,8 +134,8 @@ def _table(state: State, rows: int) -> TopTable:
         loaded=snapshot.modcount,
         failed=failed,
         wasted_bytes=snapshot.wasted_bytes,
-        failed_per_second=round(sum(rates.failed.values()), 3),
-        wasted_bytes_per_second=round(rates.wasted, 3),
+        failed_per_second=round(sum(rates.failed.values()), 3) if rates else None,
+        wasted_bytes_per_second=round(rates.wasted, 3) if rates else None,
         events=tally.events if tally else None,
         events_lost=tally.lost if tally else 0,
         by=state.view,  # type: ignore[arg-type]

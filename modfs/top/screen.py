@@ -81,12 +81,13 @@ def _summary(state: State, note: str) -> Iterator[str]:
          snapshot.failed_load_modules)
     )  # fmt: skip
     yield (
-        f"loaded {snapshot.modcount} ({rates.loaded:.1f}/s)"
-        f"  failed {failed} ({sum(rates.failed.values()):.1f}/s)"
-        f"  wasted {size(snapshot.wasted_bytes)} ({size(rates.wasted)}/s)"
+        f"loaded {snapshot.modcount}{_a_second(rates and rates.loaded)}"
+        f"  failed {failed}{_a_second(rates and sum(rates.failed.values()))}"
+        f"  wasted {size(snapshot.wasted_bytes)}"
+        f"{f' ({size(rates.wasted)}/s)' if rates else ''}"
     )
     yield "  ".join(
-        f"{step} {number} ({rates.failed[step]:.1f}/s)"
+        f"{step} {number}{_a_second(rates and rates.failed[step])}"
         for step, number in (
             ("kread", snapshot.failed_kreads),
             ("decompress", snapshot.failed_decompress),
@@ -96,7 +97,12 @@ def _summary(state: State, note: str) -> Iterator[str]:
     )
     if state.tally is not None:
         lost = f"  {state.tally.lost} events lost" if state.tally.lost else ""
-        yield f"events {state.tally.events} ({rates.events:.1f}/s){lost}"
+        yield f"events {state.tally.events}{_a_second(rates and rates.events)}{lost}"
+
+
+def _a_second(gained: float | None) -> str:
+    """What was gained a second, where that is known."""
+    return "" if gained is None else f" ({gained:.1f}/s)"
 
 
 # -- the table ------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class Session:
             if with_events:
                 self.state.tally = Tally(release_of(self.state.status))
                 self._follower = follower(folder)
+                self._past()
         except BaseException:
             self.close()
             raise
@@ -101,6 +102,15 @@ class Session:
                 if told.error:
                     raise OSError(told.error, os.strerror(told.error), str(self.folder / "stats"))
                 self._take(line)
+
+    def _past(self) -> None:
+        """The latest events that there are: the first report has them already."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        child = self._follower
+        while child is not None and not self.state.is_live and not child.ended:
+            if not _readable(child, deadline - time.monotonic()):
+                raise UserError(f"{self.folder}: its server does not answer", status=1)
+            self.state.take_events(child.lines())
 
     def _take(self, line: bytes) -> None:
         told = sample_of(line)

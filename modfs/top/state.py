@@ -68,6 +68,11 @@ class State:
     _past: set[int] | None = field(default_factory=set)
 
     @property
+    def is_live(self) -> bool:
+        """All events of before have been taken."""
+        return self._past is None
+
+    @property
     def snapshot(self) -> Snapshot | None:
         """The latest statistics."""
         return self.samples[-1].snapshot if self.samples else None
@@ -93,8 +98,11 @@ class State:
                 self._past = None
                 self.tally.take(lines[place + 1 :])
                 return
-            self._past.add(number_of(line))
-            self.tally.take([line])
+            if (
+                number := number_of(line)
+            ) > 0:  # 0: that older ones are gone, which is no loss here
+                self._past.add(number)
+                self.tally.take([line])
 
     def show(self, view: str) -> None:
         """Another view; what its rows gain a second is told from the next sample on."""
@@ -122,11 +130,11 @@ class State:
     def _seconds(self) -> float:
         return self.samples[1].at - self.samples[0].at if len(self.samples) == 2 else 0.0
 
-    def rates(self) -> Rates:
-        """Of the whole."""
+    def rates(self) -> Rates | None:
+        """Of the whole; None as long as there is one sample."""
         seconds = self._seconds()
         if not seconds:
-            return Rates(dict.fromkeys(_STEPS, 0.0), 0.0, 0.0, 0.0)
+            return None
         old, new = (sample.snapshot for sample in self.samples)
         return Rates(
             {

@@ -12,12 +12,14 @@ import msgspec
 from loader.engine.outcomes import KEPT, LIVE, REMOVED, SHARED, UNKNOWN
 from loader.observe.wasted import wasted
 from loader.release import Release
+from modfs.blame.tables import ON_ITS_WAY, THERE
 
 MODULE, WHO, REASON = "module", "who", "reason"
 VIEWS = (MODULE, WHO, REASON)
 OTHER = "(other)"
 _MOST_ROWS = 4096  # of a view; half of them, those that cost least, are then summed up
 _MOST_FAILURES = 200
+_LONGEST = 60  # letters of a reason
 _GOOD = frozenset({LIVE, SHARED, REMOVED, UNKNOWN})
 
 
@@ -63,7 +65,9 @@ class Seen(msgspec.Struct):
         if name is None or name == "OK":
             return None if name is None else 0
         text = str(name)
-        return int(text) if text.isdigit() else int(getattr(errno, text, 0))
+        if text.isascii() and text.isdigit():
+            return int(text[:20])
+        return next((number for number, known in errno.errorcode.items() if known == text), 0)
 
     @property
     def failed(self) -> bool:
@@ -84,11 +88,12 @@ class Seen(msgspec.Struct):
 
     @property
     def why(self) -> str:
-        """Why it failed."""
-        if self.reason:
-            return self.reason
+        """Why it failed, in the words of modfs blame."""
+        if self.duplicate:
+            return ON_ITS_WAY if self.waited else THERE
         step = "removal" if self.outcome == KEPT else self.outcome
-        return f"{step}: {'a duplicate' if self.duplicate else self.result_name or '?'}"
+        why = f": {self.reason}" if self.reason else ""
+        return f"{step} failed with {self.result_name or '?'}{why}"[:_LONGEST]
 
 
 _DECODE = msgspec.json.Decoder(Seen)
@@ -140,7 +145,7 @@ class Tally:
         for line in lines:
             try:
                 seen = _DECODE.decode(line)
-            except msgspec.MsgspecError:
+            except ValueError:  # msgspec's own, and of bytes that are no UTF-8
                 self.damaged += 1
                 continue
             if seen.lost is not None:
@@ -194,5 +199,5 @@ def number_of(line: bytes) -> int:
     """The number of an event; -1 if the line is none."""
     try:
         return _DECODE.decode(line).n
-    except msgspec.MsgspecError:
+    except ValueError:
         return -1

@@ -10,6 +10,7 @@ from tests.fuzz import (
     fuzz_packed,
     fuzz_peers,
     fuzz_raw,
+    fuzz_shown,
     fuzz_traces,
     fuzz_tree,
 )
@@ -25,6 +26,7 @@ _ALL = (
     fuzz_peers,
     fuzz_raw,
     fuzz_traces,
+    fuzz_shown,
 )
 
 TARGETS: dict[str, Target] = {target.name: target for module in _ALL for target in module.TARGETS}

@@ -209,13 +209,40 @@ def test_batch_and_json(
     for report in reports:
         jsonschema.validate(report, top_schema())
     assert reports[1]["failed"]["becoming"] == 1 and reports[1]["kernel"] == "6.4"
-    assert reports[1]["rows"][0]["name"] == "m"
+    for report in reports:  # the first one, too, has the events of before
+        row = report["rows"][0]
+        assert (row["name"], row["calls"], row["failed"]) == ("m", 2, 1)
+        assert row["wasted_bytes"] == report["wasted_bytes"] == module.stat().st_size
+        assert report["events"] == 2 and len(report["failures"]) == 1
+
+
+def test_all_events_come(
+    mounted: Callable[..., Path], make: Callable[..., Path], environment: dict[str, str]
+) -> None:
+    """A storm while it looks: its sums are the kernel's counters at the end."""
+    mount = mounted("--kernel", "6.4")
+    module = make("m")
+    words = ["modfs", "top", str(mount), "--json", "-d", "0.1"]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(20):
+            request(mount, *[f"insmod {module}"] * 50)
+        report = {}
+        for line in process.stdout:
+            report = json.loads(line)
+            if report["events"] == 1000:
+                break
+        os.kill(process.pid, signal.SIGINT)
+        process.stdout.read()
+    assert (report["failed"]["becoming"], report["events_lost"]) == (999, 0)
+    assert report["rows"][0]["wasted_bytes"] == report["wasted_bytes"] > 0
 
 
 def test_what_is_no_mount(environment: dict[str, str], tmp_path: Path) -> None:
     for place, told in (
-        (tmp_path, f"{tmp_path}/stats: No such file or directory"),
-        (tmp_path / "x", f"{tmp_path}/x/stats: No such file or directory"),
+        (tmp_path, f"{tmp_path}/stats: there is no such file or folder"),
+        (tmp_path / "x", f"{tmp_path}/x/stats: there is no such file or folder"),
     ):
         command = ["modfs", "top", str(place), "--batch"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -92,7 +92,7 @@ class Pane {
       if (rowTop + lane.rowHeight < AXIS || rowTop > high) continue;
       const list = lane.rows[row];
       let at = firstWhere(list, index => calls[index][F.end] >= view.from), last = -1;
-      for (; at < list.length && calls[list[at]][F.begin] <= view.to; at++) last = this.bar(c, list[at], rowTop, lane.rowHeight - (lane.rowHeight > 8 ? 2 : 1), last);
+      for (; at < list.length && calls[list[at]][F.begin] <= view.to; at++) last = this.bar(c, list[at], rowTop, lane.rowHeight - (lane.rowHeight > 8 ? 2 : lane.rowHeight > 2 ? 1 : 0), last);
     }
   }
 
@@ -121,10 +121,10 @@ class Pane {
     return right;
   }
 
+  // A red end; of bars that are high enough also a line below.
   failure(c, left, right, y, high) {
     c.fillStyle = this.view.ink.failed;
-    const line = high > 8 ? 3 : 2;
-    c.fillRect(left, y + high - line, right - left, line);
+    if (high > 8) c.fillRect(left, y + high - 3, right - left, 3);
     c.fillRect(Math.max(left, right - 3), y, Math.min(3, right - left), high);
   }
 

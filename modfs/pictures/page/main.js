@@ -51,6 +51,7 @@ const view = {
     element("found").textContent = this.terms.length ? count + (count === 1 ? " match" : " matches") : "";
     this.layOut();
     fillTables(this);
+    if (this.terms.length) for (const pane of this.panes) pane.reveal(pane.source.matched.indexOf(true));
   },
 
   choose(source, index, reveal = true) {

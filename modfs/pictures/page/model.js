@@ -5,7 +5,10 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const F = Object.fromEntries(data.fields.map((name, number) => [name, number]));
 const texts = data.texts;
 const LANE_KEYS = { module: F.module, program: F.program, who: F.who };
-const ROW = 15, GAP = 5, SMALL_ROW = 6;
+const ROW = 15, GAP = 5;
+
+// The more calls of a lane there are at one time, the lower each: a storm is to be seen as one.
+function rowHeight(rows) { return rows > 300 ? 1 : rows > 100 ? 2 : rows > 32 ? 4 : rows > 8 ? 6 : ROW; }
 
 function text(call, field) { return texts[call[F[field]]]; }
 
@@ -64,7 +67,7 @@ function layOut(source, by, order, shown) {
   let top = GAP;
   for (const lane of list) {
     packRows(source, lane);
-    lane.rowHeight = lane.rows.length > 8 ? SMALL_ROW : ROW;
+    lane.rowHeight = rowHeight(lane.rows.length);
     lane.top = top;
     lane.height = Math.max(lane.rows.length * lane.rowHeight, ROW);
     top += lane.height + GAP;

@@ -32,7 +32,7 @@ def test_a_source_that_is_none_leaves_the_file(environment: dict[str, str], tmp_
     known = file.read_text()
     done = export(environment, tmp_path / "none", "-o", file)
     assert done.returncode == 1
-    assert done.stderr == f"modfs export: {tmp_path / 'none'}: No such file or directory\n"
+    assert done.stderr == f"modfs export: {tmp_path / 'none'}: there is no such file or folder\n"
     assert file.read_text() == known
 
 

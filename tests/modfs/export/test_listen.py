@@ -128,4 +128,4 @@ def test_a_place_that_is_taken(environment: dict[str, str], kernel: Path) -> Non
         command = ["modfs", "export", str(kernel), "--listen", str(address)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == f"modfs export: {address}: Address already in use\n"
+    assert done.stderr == f"modfs export: {address}: somebody listens there already\n"

@@ -14,9 +14,12 @@ import jsonschema
 import pytest
 
 from loader.errors import UserError
+from loader.observe.replay import account
 from modfs.export.measures import ALL, COUNTER, DUPLICATES, LONGEST, Measured
 from modfs.export.read import measure, of_recording
 from modfs.export.write import as_json, export_schema, openmetrics, prometheus, write_whole
+from modfs.observed import failed_inits
+from modfs.tracing.record import recording_of
 from tests.conftest import PROJECT
 from tests.modfs.export.promtool import PROMTOOL, needs_promtool
 from tests.modfs.pictures import hostile
@@ -132,8 +135,35 @@ def test_a_file_that_is_whole_at_any_moment(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["folder", "modfs.prom"]
 
 
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    """Else root would have no /dev/null any more."""
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "modfs.prom"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, b"a\n")
+    assert os.read(reader, 10) == b"a\n" and pipe.is_fifo()
+    os.close(reader)
+    link.symlink_to(file)
+    write_whole(link, b"b\n")
+    assert link.is_symlink() and file.read_bytes() == b"b\n"
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        write_whole(full, b"c\n")
+    assert sorted(os.listdir(tmp_path)) == ["full", "link", "modfs.prom", "pipe"]
+
+
+def test_inits_that_failed_of_the_hosts_kernel(tmp_path: Path) -> None:
+    """The table of mount --host, as its own home writes it."""
+    (tmp_path / "stats").write_text(REPORT.read_text())
+    inits = account(recording_of(EARLY)).failed_inits.values()
+    (tmp_path / "failed_inits").write_text(failed_inits(inits))
+    read = samples(prometheus(measure(tmp_path, 3)))
+    assert read['modfs_module_init_failures_total{error="ENODEV",module="powernow_k8"}'] == 2
+
+
 def test_what_is_no_source(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no trace event in it, and it is no recording"):
+    with pytest.raises(UserError, match="there is no trace event in it"):
         measure(PROJECT / "LICENSE", 5)
     with pytest.raises(FileNotFoundError):
         measure(tmp_path, 5)

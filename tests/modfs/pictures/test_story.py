@@ -12,6 +12,7 @@ from loader.errors import UserError
 from loader.observe.call import LIVE, REMOVED, SHARED, ModuleRequest, ObservedCall
 from loader.observe.events import Moment
 from loader.observe.recording import Header, Recording
+from modfs.blame.tables import ON_ITS_WAY, THERE
 from modfs.pictures.story import CHECK, INIT, LINK, OTHER, READ, REMOVE, UNPACK, WAIT, Bar, story
 from modfs.tracing.record import recording_of
 from tests.recordings import TRACES
@@ -63,8 +64,23 @@ def test_who_waits() -> None:
     gone = ObservedCall(3, "delete_module", TASK, REMOVED, 4.0, 5.0, 0, module="xfs")
     bars = drawn(shared, duplicate, gone)
     assert [part.kind for bar in bars for part in bar.parts] == [WAIT, OTHER, WAIT, REMOVE]
-    assert [bar.reason for bar in bars] == ["shared: ENODEV", "becoming: a duplicate", ""]
+    assert [bar.reason for bar in bars] == [
+        "shared failed with ENODEV", THERE, "",
+    ]  # fmt: skip
     assert [bar.wasted for bar in bars] == [0, 10, 0]
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [("read", OTHER), ("checked", CHECK), ("laid_out", LINK), ("allocated", LINK), ("init", INIT)],
+)
+def test_where_it_failed(phase: str, kind: str) -> None:
+    """The last part of a failed load is what it did when it failed."""
+    call = ObservedCall(
+        1, "finit_module", TASK, "load", 1.0, 3.0, 2, length=10, phases={phase: 2.0}
+    )
+    (bar,) = drawn(call)
+    assert bar.parts[-1] == (kind, 3.0) and bar.parts[0].end == 2.0
 
 
 def test_how_long_it_waited() -> None:
@@ -93,10 +109,27 @@ def test_nothing_to_draw() -> None:
         drawn(Moment(1, 2.0, "x"))
 
 
+def test_why_it_failed() -> None:
+    """A duplicate of what was there when it began, and of what came to be there meanwhile."""
+    live = ObservedCall(1, "finit_module", TASK, LIVE, 1.0, 2.0, 0, module="m")
+    first, second = (
+        ObservedCall(
+            n, "finit_module", TASK, "becoming", begin, begin + 1, 17, module="m", duplicate=True
+        )
+        for n, begin in ((2, 1.5), (3, 2.5))
+    )
+    kept = ObservedCall(4, "delete_module", TASK, "kept", 5.0, 6.0, 11, module="m")
+    init = ObservedCall(5, "finit_module", TASK, "init", 5.0, 6.0, 19, module="n")
+    assert [bar.reason for bar in drawn(live, first, second, kept, init)] == [
+        "", ON_ITS_WAY, THERE, "removal failed with EAGAIN", "its init failed with ENODEV",
+    ]  # fmt: skip
+
+
 def test_who_asked() -> None:
     plain = ObservedCall(1, "finit_module", TASK, LIVE, 1.0, 2.0, 0)
     unit = ObservedCall(2, "finit_module", Task("a", 8, unit="u.service"), LIVE, 1.0, 2.0, 0)
     asked = ObservedCall(3, "finit_module", TASK, LIVE, 1.0, 2.0, 0, asked_by="fs-xfs")
-    assert [bar.program for bar in drawn(plain, unit, asked)] == [
-        "insmod", "u.service", "the kernel, for fs-xfs",
+    request = ModuleRequest(1, 0.5, Task("mount", 9), "fs-xfs")
+    assert [bar.program for bar in drawn(plain, unit, request, asked)] == [
+        "insmod", "a (u.service)", "the kernel, for fs-xfs, from mount",
     ]  # fmt: skip

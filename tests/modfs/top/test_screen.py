@@ -9,6 +9,7 @@ import pytest
 
 from loader.engine.stats import Counters, Duplicate, Snapshot
 from loader.release import release
+from modfs.blame.tables import ON_ITS_WAY
 from modfs.texts import stats
 from modfs.top.screen import clipped, help_screen, screen, size, span
 from modfs.top.state import SORTS, State
@@ -54,9 +55,16 @@ def test_what_is_on_it() -> None:
     assert lines[8].split() == ["9.5", "s", "2", "x", "sh[10]", "insmod", "0.ko"]
     assert lines[9].split() == ["8.5", "s", "sh[11]", "insmod", "1.ko"]
     assert lines[10] == "LATEST FAILURES"
-    assert lines[11].split(maxsplit=1)[1] == (
-        "(udev-worker)[9] kvm: becoming: a duplicate, 1.0 MiB"
-    )
+    assert lines[11].split(maxsplit=1)[1] == (f"(udev-worker)[9] kvm: {ON_ITS_WAY}, 1.0 MiB"[:65])
+
+
+def test_the_first_report_has_no_rates() -> None:
+    """Nothing is known of what was gained a second, which is not the same as nothing gained."""
+    state = State(Path("/m"))
+    state.take(told(7), 5.0)
+    assert texts(state)[1:3] == [
+        "loaded 3  failed 7  wasted 7.0 MiB", "kread 0  decompress 0  becoming 7  load 0",
+    ]  # fmt: skip
 
 
 def test_a_kernel_without_events() -> None:

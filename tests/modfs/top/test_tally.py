@@ -10,6 +10,7 @@ from loader.observe.call import ObservedCall
 from loader.observe.recording_write import item_line
 from loader.observe.replay import account, rules_of
 from loader.release import release
+from modfs.blame.tables import ON_ITS_WAY
 from modfs.top import tally
 from modfs.top.state import State
 from modfs.top.tally import MODULE, REASON, VIEWS, WHO, Tally
@@ -34,19 +35,27 @@ def test_sums_of_a_booted_kernel(path: Path) -> None:
         assert made.rows[MODULE][row.name].failed >= row.count
 
 
+DAMAGED = (b"{", b"[]", b'{"call":"\xe9"}', b'{"call":7}', b"", b'{"n":1e999}')
+
+
+@pytest.mark.parametrize("result", ["errorcode", "__doc__", "EWHAT", "9" * 500, "\u0664"])
+def test_results_that_are_none(result: str) -> None:
+    made = Tally(release("6.4"))
+    made.take([b'{"n":1,"call":"finit_module","outcome":"kread","result":"%s"}' % result.encode()])
+    assert made.events == 1 and len(made.failures) == 1
+
+
 def test_rows() -> None:
     made = Tally(release("6.4"))
-    made.take([live(1, "xfs"), duplicate(2, "xfs", 1000), duplicate(3, "kvm", 10), b"{", b"[]"])
+    made.take([live(1, "xfs"), duplicate(2, "xfs", 1000), duplicate(3, "kvm", 10), *DAMAGED])
     xfs = made.rows[MODULE]["xfs"]
     assert (xfs.calls, xfs.failed, xfs.bytes, xfs.seconds, xfs.waited) == (2, 1, 1000, 0.75, 0.25)
     assert {name: row.calls for name, row in made.rows[WHO].items()} == {
         "modprobe": 1, "(udev-worker)": 2,
     }  # fmt: skip
-    assert {name: row.bytes for name, row in made.rows[REASON].items()} == {
-        "becoming: a duplicate": 1010
-    }
+    assert {name: row.bytes for name, row in made.rows[REASON].items()} == {ON_ITS_WAY: 1010}
     assert [failure.what for failure in made.failures] == ["xfs", "kvm"]
-    assert (made.events, made.damaged) == (3, 2)
+    assert (made.events, made.damaged) == (3, len(DAMAGED))
 
 
 def test_what_was_lost_is_counted() -> None:
