@@ -13,7 +13,8 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 from loader.calls import Caller
@@ -21,9 +22,6 @@ from loader.engine.sequence import Wait
 from loader.engine.threads import SHUT_DOWN, LiveKernel
 from loader.errors import LoadError
 from loader.observe.events import Lost
-from loader.observe.of_engine import observed
-from loader.observe.recording import Header
-from loader.observe.recording_write import end_line, header_line, item_line
 from modfs.mount.log_file import open_log
 
 log = logging.getLogger("modfs.events")
@@ -39,13 +37,20 @@ class Events:
 
     def __init__(self, live: LiveKernel, kept: int) -> None:
         self.live = live
-        release = live.config.release
-        self.header = header_line(Header(release.name, source="engine", without=release.without))
         self._latest: deque[Any] = deque(maxlen=kept)
         self._numbers = itertools.count()
         self._followers: tuple[Follower, ...] = ()
         self._lock = threading.Lock()
         live.kernel.listener = self._put
+
+    @cached_property
+    def header(self) -> bytes:
+        """The first line of a recording of this engine."""
+        from loader.observe.recording import Header
+        from loader.observe.recording_write import header_line
+
+        release = self.live.config.release
+        return header_line(Header(release.name, source="engine", without=release.without))
 
     def _put(self, item: Any) -> None:
         self._latest.append((next(self._numbers), item))
@@ -57,13 +62,14 @@ class Events:
         return b"".join(self._lines()).decode("utf-8", "surrogateescape")
 
     def _lines(self) -> Iterator[bytes]:
+        from loader.observe.recording_write import end_line
+
         latest = self._latest.copy()
         gone = max(0, latest[-1][0] + 1 - len(latest)) if latest else 0
         yield self.header
         if gone > 0:
-            yield item_line(Lost(0, "overwritten", gone))
-        for _, item in latest:
-            yield item_line(observed(item))
+            yield _worded((Lost(0, "overwritten", gone),))
+        yield _worded(item for _, item in latest)
         yield end_line(len(latest) + (gone > 0), len(latest))
 
     # -- followers --------------------------------------------------------------------------------
@@ -81,6 +87,15 @@ class Events:
         """It wants no more."""
         with self._lock:
             self._followers = tuple(each for each in self._followers if each is not follower)
+
+
+def _worded(items: Iterable[Any]) -> bytes:
+    """A line for each. What makes them is imported for whoever reads: that takes as long as a third
+    of a mount."""
+    from loader.observe.of_engine import observed
+    from loader.observe.recording_write import item_line
+
+    return b"".join(item_line(observed(item)) for item in items)
 
 
 class Follower:
@@ -141,7 +156,7 @@ class Follower:
             finally:
                 self._waits = False
         taken = (self._queue.popleft() for _ in range(min(_AT_ONCE, len(self._queue))))
-        return b"".join(item_line(observed(item)) for item in taken)
+        return _worded(taken)
 
     def close(self) -> None:
         """It wants no more."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from loader.errors import UserError
 from modfs.mount.ending import Ending
-from modfs.mount.events import Events, EventsFile
 from modfs.mount.options import MountOptions, mount_options
 
 if TYPE_CHECKING:
     from loader.engine.threads import LiveKernel
+    from modfs.mount.events import Events, EventsFile
 
 
 def serve(
@@ -30,6 +30,7 @@ def serve(
     """
     from modfs.fuse.server import Server
     from modfs.mount.directory import ModulesDirectory
+    from modfs.mount.events import Events
 
     server = Server(mount_options(options.fuse))
     events = Events(live, options.events)
@@ -56,6 +57,8 @@ def serve(
 
 def _events_file(events: Events, path: str | None) -> EventsFile | None:
     """UserError: it cannot be opened."""
+    from modfs.mount.events import EventsFile
+
     try:
         return None if path is None else EventsFile(events, path)
     except OSError as error:

@@ -52,7 +52,6 @@ MISTAKES = [
     ('{"inits":{}}', "line 1: inits: is not known; did you mean init?"),
     ("{}", "line 1: init is missing"),
     ("[]", "line 1: a table or object"),
-    ("", "line 1: empty"),
     ("{", "line 1: not JSON"),
     ('{"init":\n"\udc80"}', "line 2: not text: it is not UTF-8"),
 ]
@@ -66,7 +65,14 @@ def test_mistakes(tmp_path: Path, text: str, said: str) -> None:
     assert str(caught.value).startswith(f"{path}, {said}")
 
 
-@pytest.mark.parametrize("text", [text for text, _ in MISTAKES[:1] + MISTAKES[-3:]])
+def test_an_empty_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    with pytest.raises(UserError) as caught:
+        EngineOptions(environment=path).live()
+    assert str(caught.value) == f"{path}: the file is empty"
+
+
+@pytest.mark.parametrize("text", [text for text, _ in MISTAKES[:1] + MISTAKES[-2:]])
 def test_a_mount_tells_them_in_one_line(
     tmp_path: Path, environment: dict[str, str], text: str
 ) -> None:
