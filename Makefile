@@ -1,7 +1,7 @@
 # make demo    a mounted modfs at work: several shells race requests, cat stats before and after
 # make test    all checks and tests
 # make test-packages   the wheel and the Debian package: built, installed, used (needs the network)
-# make test-kernels    boots Debian's own kernels under QEMU and watches them (KERNELS='6.12 7.3')
+# make test-kernels    boots Debian's own kernels under QEMU and watches them (KERNELS='6.1 6.12 7.3')
 # make test-pictures   pages in a real browser, alerts and dashboards by promtool (needs the network)
 # make record  boots a kernel under QEMU, asks it and writes what it answered, for modfs verify
 #              (KERNEL=6.12 or source:6.12 or a file or folder, SEEDS='1 2'): tools/record/README.md
@@ -45,7 +45,7 @@ test-packages:
 
 test-kernels:
 	@tools/setup.sh kernels
-	MODFS_TEST_KERNELS='$(KERNELS)' .venv/bin/python -m pytest --timeout 600 tests/kernels $(ARGS)
+	MODFS_TEST_KERNELS='$(KERNELS)' .venv/bin/python -m pytest --timeout 1200 tests/kernels $(ARGS)
 
 test-pictures:
 	@tools/setup.sh pictures

@@ -31,11 +31,11 @@ class LoadError(OSError):
     """A failed ``finit_module``, ``init_module`` or ``delete_module``.
 
     ``errno`` is the (positive) number that the system call would give. ``reason``: why, for people,
-    where the errno does not say it. ``noticed``: of a duplicate, see loader.engine.course.
+    where the errno does not say it. ``noticed``: of a Duplicate, see loader.engine.course.
     """
 
     reason = ""
-    noticed: int | None = None
+    noticed: int | None = None  # instances of Duplicate have one
 
     def __init__(self, number: int) -> None:
         # OSError's own __init__ takes twice as long, and errors are made by the million.
@@ -52,6 +52,13 @@ class LoadError(OSError):
         """The errno's name, such as ``EEXIST``."""
         number = self.errno or 0
         return errno.errorcode.get(number, str(number))
+
+
+class Duplicate(LoadError):
+    """The error of a load that found its module there, or on its way."""
+
+    __slots__ = ("noticed",)
+    noticed: int
 
 
 class UserError(ValueError):

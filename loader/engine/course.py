@@ -26,9 +26,10 @@ class Course:
     most that it held, memory of its own included. ``n``, ``noticed``: numbers of the moments when
     it was counted, and found to be a duplicate; the kernel numbers all such moments. Times are in
     seconds by ``now``: when a step was over, or began. ``waited_for``: the number of the task whose
-    load it waited for.
+    load it waited for. ``timed``: its driver wants to take time for checking, copying, relocating.
     """
 
+    timed = True
     outcome = REFUSED
     n = 0
     bytes = peak = 0
@@ -114,3 +115,9 @@ class Course:
             self.call = InitModule(None, call.params and call.params[:_PARAMS_KEPT], call.length)
         elif self.outcome == REFUSED:
             self.outcome = KEPT
+
+
+class UntimedCourse(Course):
+    """One whose driver is asked only where something is to be done."""
+
+    timed = False

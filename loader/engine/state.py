@@ -29,7 +29,7 @@ from loader.engine.stats import (
 )
 from loader.engine.symbols import MODULE_NAMESPACE, Symbols
 from loader.engine.taints import Taints, UnloadedTaints
-from loader.errors import Failure, LoadError
+from loader.errors import Duplicate, Failure, LoadError
 from loader.image.contents import Export
 from loader.image.module_image import ModuleImage
 from loader.image.parameters import page_of
@@ -143,6 +143,18 @@ class Kernel:
             self.counters.load_failed(image.len, image.clen)
             return self.next_n()
 
+    def counted(self) -> tuple[int, ...]:
+        """What changes whenever the statistics do: how often each thing was counted."""
+        with self.lock:
+            now = self.counters
+            return (
+                now.modcount,
+                now.failed_kreads,
+                now.failed_decompress,
+                now.failed_becoming,
+                now.failed_load_modules,
+            )
+
     def say(self, lines: Sequence[str]) -> None:
         """Log ``lines``."""
         if lines:
@@ -223,7 +235,7 @@ class Kernel:
     def _duplicate(self, name: str, reason: int, old: Module | None) -> LoadError:
         """try_add_failed_module, and the errno that the duplicate gets."""
         try_add_failed_module(self._duplicates, name, reason)
-        error = LoadError(errno.EEXIST if old is not None and old.state == LIVE else errno.EBUSY)
+        error = Duplicate(errno.EEXIST if old is not None and old.state == LIVE else errno.EBUSY)
         error.noticed = self.next_n()
         return error
 

@@ -18,7 +18,7 @@ from loader.calls import ANYONE, NOBODY, Call, Caller, File, open_here
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.budget import Budget, default_budget
-from loader.engine.course import Course
+from loader.engine.course import Course, UntimedCourse
 from loader.engine.init_routines import InitRoutines
 from loader.engine.kmod import Kmod
 from loader.engine.kmod_threads import KmodThreads
@@ -106,7 +106,7 @@ class LiveKernel:
             sequence.Read: self._files.read,
             sequence.Wait: self._wait,
             sequence.RunInit: self._run_init,
-            # The other steps take no time here: their work was done when the file was read.
+            # Unpacking takes no time here: it was done when the file was read.
         }
         self.kmod = Kmod(self.kernel, self.now, self._wakeup)
         self.autoload = KmodThreads(self.kmod, self._modprobe(), self._wait)
@@ -133,8 +133,9 @@ class LiveKernel:
     def call(self, call: Call, caller: Caller = ANYONE) -> None:
         """Answer one call; returns when it succeeded. LoadError: its errno."""
         # It takes its time to say who calls: only where somebody listens.
-        origin = NOBODY if self.kernel.listener is None else caller.origin()
-        course = Course(self.kernel, call, origin, self._course_now)
+        nobody = caller is ANYONE or self.kernel.listener is None
+        origin = NOBODY if nobody else caller.origin()
+        course = UntimedCourse(self.kernel, call, origin, self._course_now)
         file = CallersFile(caller, self._files.read_new, self._leases)
         try:
             caller.may_init_module()

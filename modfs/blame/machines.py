@@ -54,9 +54,8 @@ def _rows(made: Booted) -> Iterator[Saving]:
 
 def _less(made: Booted) -> Iterator[tuple[str, Machine, tuple[str, ...]]]:
     machine = made.machine
-    shared = {devices.alias or devices.name for devices in _devices(machine) if devices.count != 1}
     once = _with_devices(machine, lambda devices: replace(devices, count=1))
-    yield remedies.ONCE_ALIAS, once, tuple(sorted(filter(None, shared)))
+    yield remedies.ONCE_ALIAS, once, _shared(machine)
     failing = {name for name, module in machine.modules.items() if module.fails}
     spared = _with_devices(machine, lambda devices: _without(devices, failing))
     yield remedies.NO_FAILING, spared, tuple(sorted(failing))
@@ -64,6 +63,16 @@ def _less(made: Booted) -> Iterator[tuple[str, Machine, tuple[str, ...]]]:
     yield remedies.NO_KERNEL, replace(machine, requests=()), strings
     looks = replace(machine.userspace, looks_for="coming")
     yield LOOKS, replace(machine, userspace=looks), ()
+
+
+def _shared(machine: Machine) -> tuple[str, ...]:
+    """What more than one device has, the most frequent first."""
+    counts: dict[str, int] = {}
+    for devices in _devices(machine):
+        name, count = devices.alias or devices.name, devices.count or machine.processors
+        if name and count > 1:
+            counts[name] = max(count, counts.get(name, 0))
+    return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
 
 
 LOOKS = "udev leaving alone what is on its way"

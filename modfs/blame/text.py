@@ -61,10 +61,10 @@ def _short(name: str, width: int) -> str:
 def _savings(rows: Sequence[SavingTable], base: int, top: int) -> Iterator[str]:
     yield f"What would help (as it was, a replay wastes {readable_size(base)}):"
     for row in rows[:top]:
-        told = f"{row.remedy}: {readable_size(row.saved_bytes)} less wasted"
+        sizes = [f"{readable_size(row.saved_bytes)} less wasted"] if row.saved_bytes > 0 else []
         if row.uncounted_bytes:
-            told += f", {readable_size(row.uncounted_bytes)} that the kernel does not count"
-        told += f", {readable_size(row.left_bytes)} left"
+            sizes.append(f"{readable_size(row.uncounted_bytes)} that the kernel does not count")
+        told = f"{row.remedy}: {', '.join(sizes)}, {readable_size(row.left_bytes)} left"
         if row.names:
             more = ", …" if len(row.names) > 4 else ""
             told += f" ({', '.join(row.names[:4])}{more})"

@@ -82,10 +82,10 @@ def command(**values: Any) -> int:
 
 
 def _kernel_taken(engine: EngineOptions) -> str:
-    """Which kernel it is where nobody has named one: a line."""
+    """Which kernel it is where nobody has named one: a line, if there was anything to go by."""
     with ending_with(MISUSED):
         _, why = engine.release_found()
-        return f"kernel {engine.release().title}, {why}\n"
+        return f"kernel {engine.release().title}, {why}\n" if why else ""
 
 
 def _mounted(make: Callable[[], Any], kind: Kind[Any], values: Any, options: MountOptions) -> int:

@@ -157,7 +157,7 @@ class EngineOptions:
 
     def release_found(self, built_for: BuiltFor | None = None) -> tuple[str, str]:
         """Which kernel it is if none is named, and who says so: the configuration, else the
-        modules of the tree. UserError, OSError."""
+        modules of the tree; "" where neither is there. UserError, OSError."""
         from loader.release import DEFAULT
 
         if kconfig := self.kconfig():
@@ -169,7 +169,7 @@ class EngineOptions:
         release = (built_for.vermagic if built_for else None) or ""
         if release[:1].isdigit():
             return release.split()[0], "as the tree's modules say"
-        return DEFAULT, "as nothing says which"
+        return DEFAULT, ""
 
     def uname_release(self) -> str | None:
         """What uname -r is to say of a kernel that was named: a whole one, as the tree's modules

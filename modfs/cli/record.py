@@ -55,6 +55,9 @@ Examples:
 )
 @click.option("--hook", is_flag=True, help="Print the script that begins it in an initramfs.")
 @click.option(
+    "--boot-line", is_flag=True, help="Print what begins it on the kernel's command line."
+)
+@click.option(
     "--kernel",
     metavar="RELEASE",
     help="The release of the kernel that was traced, where the text does not say it.",
@@ -67,6 +70,7 @@ def command(
     buffer: str | None,
     conformance: bool,
     hook: bool,
+    boot_line: bool,
     kernel: str | None,
 ) -> int:
     """Record module loads as JSON lines, for modfs replay and modfs verify.
@@ -81,10 +85,10 @@ def command(
     if any differs. It needs root and a kernel that loads unsigned modules; the modules are removed,
     the taint E stays until the next boot.
     """
-    if hook:
-        from modfs.tracing.hook import hook as script
+    if hook or boot_line:
+        from modfs.tracing import hook as early
 
-        sys.stdout.write(script())
+        sys.stdout.write(early.hook() if hook else early.command_line())
         return DONE
     if conformance:
         if trace or words or seconds is not None or kernel:

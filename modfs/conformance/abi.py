@@ -7,8 +7,9 @@ are read from modules that were built for it.
 from __future__ import annotations
 
 import io
+import random
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from elftools.elf.elffile import ELFFile
@@ -21,10 +22,14 @@ from loader.image.built_for import learn_built_for
 from loader.image.contents import extended_versions, versions
 from loader.image.elf import ElfError, ElfModule
 from loader.image.signature import module_length
+from loader.packings import read_module
 from loader.release import release
+from loader.tree.tree import Tree
 
 _MACHINES = {number: name for name, number in MACHINES.items() if name != "arm64"}
 _THIS_MODULE = ".rela.gnu.linkonce.this_module"
+_SAMPLE = 100  # modules that tell how those of a kernel are
+_MOST = 1500  # that are looked at for versions of symbols
 _RELEASE = re.compile(r"\d+\.\d+")
 
 
@@ -66,6 +71,24 @@ class Abi:
     def versioned(self) -> bool:
         """Whether its symbols have versions."""
         return "modversions" in self.vermagic
+
+
+def abi_of(tree: Tree, needed: Collection[str]) -> Abi:
+    """The kernel whose modules these are. UserError: they do not tell enough.
+
+    Some of them tell it, and as many more as it takes to know the versions of the symbols
+    ``needed``.
+    """
+    abi = learn_abi(tree.sample(_SAMPLE))
+    if abi.versioned:
+        names = sorted(tree.names())
+        random.Random(0).shuffle(names)
+        for name in names[:_MOST]:
+            if abi.crcs.keys() >= set(needed):
+                break
+            if path := tree.path(name):
+                abi.crcs.update(_crcs(read_module(path)))
+    return abi
 
 
 def learn_abi(modules: Iterable[bytes]) -> Abi:

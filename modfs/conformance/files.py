@@ -9,7 +9,7 @@ from typing import Any
 from modfs.conformance.abi import Abi
 from modfs.conformance.damaged import damaged, mutated
 from modfs.conformance.packed import packed
-from modfs.conformance.tiny import TINY, build_tiny
+from modfs.conformance.tiny import TINY, build_tiny, needs
 
 _COPIES = {"slow_b": 4, "slow_fail": 6}
 _WASTE = {"empty.ko": b"", "one.ko": b"\x7f", "garbage.ko": bytes(range(256)) * 4}
@@ -30,10 +30,16 @@ class Files:
         self.kinds.setdefault(kind, []).append(f"files/{name}")
 
 
+NEEDED = frozenset().union(*map(needs, TINY))
+"""The symbols of the kernel that any of them uses."""
+
+
 def make_files(abi: Abi, seed: int = 0) -> Files:
     """For that kernel; ``seed`` decides how the mutated ones are."""
     files = Files()
     for tiny in TINY:
+        if abi.versioned and abi.crcs and not abi.crcs.keys() >= needs(tiny):
+            continue  # no module tells the version of what it uses
         data = build_tiny(tiny, abi)
         files.add("slow" if tiny.seconds else "quick", f"{tiny.name}.ko", data)
         for number in range(_COPIES.get(tiny.name, 0)):

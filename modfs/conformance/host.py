@@ -12,13 +12,12 @@ from loader.errors import UserError
 from loader.kconfig import find_kconfig, kconfig_text, read_kconfig
 from loader.tree.tree import Tree
 from modfs import linux
-from modfs.conformance.abi import learn_abi
-from modfs.conformance.files import Files, make_files
+from modfs.conformance.abi import abi_of
+from modfs.conformance.files import NEEDED, Files, make_files
 from modfs.conformance.folder import Recorded, header, write_folder
 from modfs.conformance.perform import Here
 from modfs.conformance.scenario import Scenario, Step, expanded, scenarios
 
-_SAMPLE = 60  # modules that tell how those of this kernel are
 _TREE = Path("/lib/modules")
 _OWN_CONFIG = Path("/proc/config.gz")
 
@@ -57,7 +56,7 @@ def record_here(folder: Path) -> None:
     root = _TREE / release
     if not root.is_dir():
         raise UserError(f"there is no {root}: its modules tell how those of this kernel must be")
-    abi = learn_abi(Tree.open(root).sample(_SAMPLE))
+    abi = abi_of(Tree.open(root), NEEDED)
     if abi.release != release:
         raise UserError(f"the modules in {root} are for {abi.release}, not for this kernel")
     files = make_files(abi)
@@ -69,6 +68,7 @@ def record_here(folder: Path) -> None:
     recorded = Recorded(abi, files, header(abi, kconfig, _blacklist(), False))
     recorded.about = f"Recorded by modfs record --conformance on {release}\n"
     recorded.config = kconfig_text(config) if config else ""
+    recorded.symbols = _exports()
     _perform(recorded, ours)
     write_folder(folder, recorded)
 
@@ -118,6 +118,12 @@ def harmless_steps(scenario: Scenario, kinds: Mapping[str, Sequence[str]]) -> li
 def _taints(step: Step) -> bool:
     files = [step.get("file") or "", *step.get("files", ())]
     return any(file.rpartition("/")[2].removesuffix(".ko") in _TAINTING for file in files)
+
+
+def _exports() -> str:
+    """The lines of /proc/kallsyms that tell what the kernel itself exports."""
+    lines = _said("/proc/kallsyms").splitlines(keepends=True)
+    return "".join(line for line in lines if "__ksymtab" in line and "[" not in line)
 
 
 def _blacklist() -> list[str]:

@@ -49,10 +49,11 @@ def _read(text: str) -> Scenario:
 def expanded(
     scenario: Scenario, kinds: Mapping[str, Sequence[str]], statistics: bool
 ) -> Iterator[Step]:
-    """Every single step. ``kinds``: file names that `each` stands for.
+    """Every single step whose files there are. ``kinds``: file names, which `each` stands for.
 
     Without ``statistics`` nothing of debugfs is read, and /proc/modules in its place.
     """
+    made = {file for files in kinds.values() for file in files}
     after = scenario.after if statistics or not scenario.after else ("/proc/modules",)
     for step in scenario.steps:
         if "cat" in step:
@@ -60,8 +61,14 @@ def expanded(
                 yield dict(step)
             continue
         for single in _singles(step, kinds):
+            if any(file[:6] == "files/" and file not in made for file in _files(single)):
+                continue
             yield single
             yield from ({"cat": path} for path in after)
+
+
+def _files(step: Step) -> list[str]:
+    return [file for file in (step.get("file"), *step.get("files", ())) if file]
 
 
 def _singles(step: Step, kinds: Mapping[str, Sequence[str]]) -> Iterator[Step]:
@@ -154,7 +161,7 @@ class _Random:
 
     def _together(self) -> Step:
         """Several at once on one file: its init routine may be quick or slow."""
-        file = self.dice.choice([*self.kinds["slow"]])
+        file = self.dice.choice(self.kinds.get("slow") or self.few)
         return {"op": "finit_module", "threads": self.dice.choice(_TOGETHER), "files": [file]}
 
     def _module(self, file: str) -> str:

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from loader.image.elf_format import SHF_ALLOC
+from loader.image.elf_format import SHF_ALLOC, STB_GLOBAL
 from loader.synthesize.builder import Builder
 from loader.synthesize.elf_writer import Relocation, Symbol
 from loader.synthesize.spec import ModuleSpec, ParameterSpec
 from modfs.conformance.abi import Abi
 
 _ALIGNED = 16  # bytes: whole functions
+_OURS = "modfs_lab_"  # how exports of the tiny modules begin
+_SLEEP = "msleep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,13 @@ TINY: tuple[Tiny, ...] = (
 """All of them, by the names of their files."""
 
 
+def needs(tiny: Tiny) -> set[str]:
+    """The symbols of the kernel that it uses."""
+    spec = ModuleSpec(tiny.name, **tiny.spec)
+    found = {name for name in spec.undefined if not name.startswith(_OURS)}
+    return found | ({_SLEEP} if tiny.seconds else set())
+
+
 def build_tiny(tiny: Tiny, abi: Abi) -> bytes:
     """Its file, for that kernel."""
     defaults: dict[str, Any] = {
@@ -150,12 +159,12 @@ class _TinyBuilder(Builder):
         self.tiny = tiny
         self.abi = abi
         if tiny.seconds:
-            self.undefined["msleep"] = self.symbol("msleep", None, bind=1)
+            self.undefined[_SLEEP] = self.symbol(_SLEEP, None, bind=STB_GLOBAL)
 
     def init_routine(self) -> tuple[bytes, list[Relocation]]:
         """See Builder."""
         code, calls, kind, addend = _ROUTINES[self.abi.machine](self.tiny)
-        relocations = [Relocation(at, kind, self.undefined["msleep"], addend) for at in calls]
+        relocations = [Relocation(at, kind, self.undefined[_SLEEP], addend) for at in calls]
         return code.ljust(-(-len(code) // _ALIGNED) * _ALIGNED, b"\0"), relocations
 
     def namespace(self, symbol: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from loader.observe.assemble import Assembler
 from loader.observe.call import Item
@@ -13,6 +14,7 @@ from loader.observe.replay import rules
 from loader.observe.sizes import of_proc_modules
 from modfs.tracing.live import LiveTrace
 from modfs.tracing.probes import SPARE
+from modfs.tracing.tracefs import BEFORE
 from modfs.who import Who
 
 
@@ -31,12 +33,11 @@ def header(trace: LiveTrace) -> Header:
 
 
 def modules_before(trace: LiveTrace) -> list[Before]:
-    """The modules that are there now, from /proc/modules; of a trace since the boot none was there
-    before. OSError."""
+    """The modules that were there when the watch began, from /proc/modules, or what its hook in the
+    initramfs has kept of it. OSError."""
     found: list[Before] = []
-    if trace.watched.since_boot:
-        return found
-    with open("/proc/modules", encoding="utf-8", errors="backslashreplace") as file:
+    path = BEFORE if trace.watched.since_boot else Path("/proc/modules")
+    with path.open(encoding="utf-8", errors="backslashreplace") as file:
         for line in file:
             words = line.split()
             taints = words[-1].strip("()+-") if words[-1].startswith("(") else ""

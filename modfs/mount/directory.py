@@ -51,8 +51,25 @@ def _no_entry() -> NoReturn:
     raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
-def _text(live: LiveKernel, make: Callable[[Snapshot], str], unloaded: bool) -> str:
-    return make(live.statistics(unloaded))
+class _Statistics:
+    """A text of the statistics, made again only if something was counted since."""
+
+    __slots__ = ("_kept", "_live", "_make")
+
+    def __init__(self, live: LiveKernel, make: Callable[[Snapshot], str]) -> None:
+        self._live, self._make = live, make
+        self._kept: tuple[object, str] | None = None
+
+    def __call__(self) -> str:
+        counted, kept = self._live.kernel.counted(), self._kept
+        if kept is None or kept[0] != counted:
+            # What is counted meanwhile may be in the text, and then it is made once too often.
+            self._kept = kept = counted, self._make(self._live.statistics())
+        return kept[1]
+
+
+def _unloaded(live: LiveKernel, make: Callable[[Snapshot], str]) -> str:
+    return make(live.statistics(unloaded=True))
 
 
 class ModulesDirectory:
@@ -76,7 +93,11 @@ class ModulesDirectory:
         self.uid, self.gid = os.geteuid(), os.getegid()
         self._control_mode = control_mode
         self._texts: dict[bytes, Callable[[], str]] = {
-            name.encode(): partial(_text, live, file.text, name == "unloaded_tainted")
+            name.encode(): (
+                partial(_unloaded, live, file.text)
+                if name == "unloaded_tainted"
+                else _Statistics(live, file.text)
+            )
             for name, file in FILES.items()
         }
         self._texts[b"kmsg"] = live.kmsg

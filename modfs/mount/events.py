@@ -48,8 +48,7 @@ class Events:
         live.kernel.listener = self._put
 
     def _put(self, item: Any) -> None:
-        next(self._numbers)
-        self._latest.append(item)
+        self._latest.append((next(self._numbers), item))
         for follower in self._followers:
             follower.put(item)
 
@@ -59,11 +58,11 @@ class Events:
 
     def _lines(self) -> Iterator[bytes]:
         latest = self._latest.copy()
-        gone = int(self._numbers.__reduce__()[1][0]) - len(latest)
+        gone = max(0, latest[-1][0] + 1 - len(latest)) if latest else 0
         yield self.header
         if gone > 0:
             yield item_line(Lost(0, "overwritten", gone))
-        for item in latest:
+        for _, item in latest:
             yield item_line(observed(item))
         yield end_line(len(latest) + (gone > 0), len(latest))
 

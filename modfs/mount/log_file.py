@@ -35,6 +35,15 @@ def open_log(path: str) -> int:
     return descriptor
 
 
+_REFUSED: dict[int, str] = {
+    errno.ELOOP: "it is a symbolic link, which others may have put there",
+    errno.EMLINK: "it has a second name, by which others may read it",
+    errno.EPERM: "it is another user's file",
+    errno.ENXIO: "it is a pipe that nobody reads",
+    errno.EINVAL: "it is neither a file nor a device",
+}
+
+
 def _refused(status: os.stat_result) -> int:
     if status.st_uid not in (0, os.geteuid()):
         return errno.EPERM
@@ -76,7 +85,8 @@ class _LogFile(logging.StreamHandler[TextIO]):
         try:
             descriptor = open_log(self._path)
         except OSError as error:
-            raise UserError(f"{self._path}: {in_words(error)}") from None
+            why = _REFUSED.get(error.errno or 0) or in_words(error)
+            raise UserError(f"{self._path}: {why}") from None
         return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
     def reopen(self) -> None:

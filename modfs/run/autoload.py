@@ -58,8 +58,10 @@ class Autoload:
         self._looks = FileCalls(self, scout).looks | SocketCalls(self).looks
 
     def look(self, call: Notification, caller: Caller) -> None:
-        """Make the requests that the call brings about. LoadError: the engine ends."""
-        self._looks[call.call](call, caller)
+        """Make the requests that the call brings about, if any. LoadError: the engine ends."""
+        look = self._looks.get(call.call)
+        if look is not None:
+            look(call, caller)
 
     def get_fs_type(self, name: str, caller: Caller) -> None:
         """fs/filesystems.c. LoadError: the engine ends."""
@@ -67,20 +69,16 @@ class Autoload:
         told = "ok" if found else errno.errorcode[errno.ENODEV]
         self._note(caller, f"get_fs_type {quote(name)}", told)
 
-    def ask(
-        self, asks: Iterable[Ask], caller: Caller, missing: Callable[[], bool] = lambda: True
-    ) -> None:
-        """Make these requests, until nothing is ``missing``. LoadError: the engine ends."""
+    def ask(self, asks: Iterable[Ask], caller: Caller) -> None:
+        """Make these requests, until a module is live that one of them means. LoadError: the
+        engine ends."""
 
         def request(ask: Ask) -> int:
             result = self._requests.request_module(ask.string, caller, True, ask.function)
             self._note(caller, f"request_module {quote(ask.string)}", as_text(result))
             return result
 
-        def is_there(ask: Ask) -> bool:
-            return not missing() or self._requests.provides(ask.string)
-
-        askers.ask(asks, request, is_there)
+        askers.ask(asks, request, lambda ask: self._requests.provides(ask.string))
 
     def _note(self, caller: Caller, line: str, outcome: str) -> None:
         task = caller.origin().task

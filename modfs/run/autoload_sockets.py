@@ -47,17 +47,17 @@ class SocketCalls:
             self._sock_create(family, kind, protocol, caller)
 
     def _sock_create(self, family: int, kind: int, protocol: int, caller: Caller) -> None:
-        error = partial(known.socket_error, family, kind, protocol)
-        first = error()
-        if known.lacks_family(first):
-            asks, lacks = askers.sock_create(family, kind & 0xF), known.lacks_family
-        elif known.lacks_protocol(first) and family in (known.AF_INET, known.AF_INET6):
-            asks, lacks = askers.inet_create(family, kind & 0xF, protocol), known.lacks_protocol
-        elif first == errno.EPROTONOSUPPORT and family == known.AF_NETLINK:
-            asks, lacks = askers.netlink_create(protocol), known.lacks_protocol
+        # Tried once: a host with modules asks for one itself each time.
+        error = known.socket_error(family, kind, protocol)
+        if known.lacks_family(error):
+            asks = askers.sock_create(family, kind & 0xF)
+        elif known.lacks_protocol(error) and family in (known.AF_INET, known.AF_INET6):
+            asks = askers.inet_create(family, kind & 0xF, protocol)
+        elif error == errno.EPROTONOSUPPORT and family == known.AF_NETLINK:
+            asks = askers.netlink_create(protocol)
         else:
             return
-        self._autoload.ask(asks, caller, lambda: lacks(error()))
+        self._autoload.ask(asks, caller)
 
     def _socketcall(self, call: Notification, caller: Caller) -> None:
         """socketcall(2) of 32-bit programs: the arguments are in memory."""
@@ -95,7 +95,7 @@ class SocketCalls:
             else ("ulp", askers.tcp_ulp_find)
         )
         if self._of_socket(call.tid, fd)[1] == _SOL_TCP and not known.has_tcp(kind, name):
-            self._autoload.ask(find(name, may), caller, lambda: not known.has_tcp(kind, name))
+            self._autoload.ask(find(name, may), caller)
 
     def _of_socket(self, tid: int, fd: int) -> tuple[int, int]:
         """Family and protocol of a caller's descriptor; (-1, -1) if it is no socket."""

@@ -25,7 +25,7 @@ def start_kthreadd(keeper: Keeper, caught: Rules | None = None) -> Kthreadd:
     cannot be caught. ``caught``: more calls of helpers that are."""
 
     def prepare() -> tuple[int]:
-        sandbox.join(keeper.namespaces[-1:])  # the mounts, which the server never sees
+        sandbox.join(keeper.namespaces[-1:], keeper.root)  # the mounts, which the server never sees
         return (seccomp.install(caught),)
 
     try:

@@ -14,26 +14,16 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from loader.calls import (
-    Call,
-    Caller,
-    DeleteModule,
-    File,
-    FinitModule,
-    InitModule,
-    Origin,
-    SystemCalls,
-    Task,
-)
+from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
 from loader.config import MODULE_NAME_LEN
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.autoload import Autoload
+from modfs.run.caught import UNAME
 from modfs.run.origins import origin_of
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
 from modfs.run.uname import Uname
-from modfs.who import describe
 
 log = logging.getLogger("modfs.intercept")
 _IDLE_THREADS = 4  # more than so many that wait for calls end
@@ -129,19 +119,27 @@ class Supervisor:
         }
 
     def run(self) -> None:
-        """Returns when the last program has ended. Calls that still wait go on in their threads."""
-        self._start_thread()
+        """Returns when the last program has ended. Calls that still wait go on in their threads.
+
+        RuntimeError: not even one thread can be had.
+        """
+        if not self._start_thread():
+            raise RuntimeError("no thread can be had to take calls up")
         poll = select.poll()
         poll.register(self._listener, select.POLLHUP)
         while not any(event & select.POLLHUP for _, event in poll.poll()):
             pass
 
-    def _start_thread(self) -> None:
+    def _start_thread(self) -> bool:
+        """Have one more take calls up. False: none can be had; others come back when they have
+        answered."""
         self._idle += 1
         try:
             threading.Thread(target=self._serve, daemon=True).start()
-        except RuntimeError:  # none can be had: the others come back when they have answered
+        except RuntimeError:
             self._idle -= 1
+            return False
+        return True
 
     def _serve(self) -> None:
         """One thread: takes calls up and answers them, as long as it is needed."""
@@ -185,12 +183,8 @@ class Supervisor:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
         capable = seccomp.has_cap_sys_module(notification.tid)
-        caller = Caller(
-            waiting.pending,
-            capable,
-            self._open_callers(notification),
-            origin=lambda: Origin(describe(Task("", notification.tid))),
-        )
+        origin = partial(origin_of, notification.tid, self._asked_by)
+        caller = Caller(waiting.pending, capable, self._open_callers(notification), origin=origin)
         try:
             call = self._read[notification.call](notification)
             if seccomp.is_valid(self._listener, notification):
@@ -213,7 +207,7 @@ class Supervisor:
 
     def _look(self, notification: Notification) -> None:
         """At a call that the host's kernel will carry out."""
-        if self._autoload is None:
+        if self._autoload is None or notification.call in UNAME:
             return
         waiting = _Waiting(self._deaths, notification.tid)
         try:

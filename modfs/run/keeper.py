@@ -46,7 +46,7 @@ class Keeper:
         self.device: str = said["device"]
         """MAJOR:MINOR of the views' file system."""
         self.proc_has_modules: bool = said["proc_has_modules"]
-        self.fuse, *self.namespaces = descriptors
+        self.fuse, *self.namespaces, self.root = descriptors
 
     def place(self, stats: Path, tree: Path | None, release: str) -> None:
         """Put the views, served by now, and the tree of a kernel ``release`` at their places."""
@@ -110,8 +110,9 @@ def _make(channel: socket.socket) -> None:
     assert mount is not None
     found = {"device": mount.device, "proc_has_modules": sandbox.proc_has_modules()}
     namespaces = sandbox.namespaces(user)
-    _send(channel, found, (fuse, *namespaces))
-    for descriptor in (fuse, *namespaces):  # a connection ends when nobody has it open
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    _send(channel, found, (fuse, *namespaces, root))
+    for descriptor in (fuse, *namespaces, root):  # a connection ends when nobody has it open
         os.close(descriptor)
 
 

@@ -23,7 +23,7 @@ from modfs.run import sandbox, seccomp
 from modfs.run.caught import Rules
 from modfs.run.server import BUSY, DONE, EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
 
-_NAMESPACES_MAX = 2
+_PLACES_MAX = 3  # two namespaces and a root
 
 
 def run(plan: Plan) -> int:
@@ -36,16 +36,16 @@ def run(plan: Plan) -> int:
         ours.close()
         serve_and_exit(plan, theirs)
     theirs.close()
-    said, namespaces, _, _ = socket.recv_fds(ours, MESSAGE_MAX, _NAMESPACES_MAX)
+    said, places, _, _ = socket.recv_fds(ours, MESSAGE_MAX, _PLACES_MAX)
     if said != READY:
         raise UserError(said.decode(errors="replace") or "the server ended early")
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_passed_on(), signal.SIGCHLD})
     command = os.fork()
     if command == 0:
-        _become(plan, namespaces, ours, blocked)
+        _become(plan, places, ours, blocked)
     _pass_on_early_ones(command)
-    for namespace in namespaces:
-        os.close(namespace)
+    for place in places:
+        os.close(place)
     status = _wait(command)
     said = b""
     with suppress(ConnectionError):  # it may have ended in between, and said so before
@@ -87,14 +87,14 @@ def _wait(command: int) -> int:
 
 
 def _become(
-    plan: Plan, namespaces: list[int], channel: socket.socket, blocked: Iterable[int]
+    plan: Plan, places: list[int], channel: socket.socket, blocked: Iterable[int]
 ) -> NoReturn:
     """Enter the namespaces, have calls caught, and become the command. ``blocked``: the signals
     that it is to have blocked."""
     status = 126
     command = plan.command
     try:
-        sandbox.join(namespaces)
+        sandbox.join(places[:-1], places[-1])
         listener = _catch_calls(plan.caught())
         socket.send_fds(channel, [b"listener"], [listener])
         os.close(listener)

@@ -93,11 +93,18 @@ def namespaces(user: bool) -> list[int]:
     return [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
 
 
-def join(namespaces: Iterable[int]) -> None:
-    """Enter these, in the folder of before. UserError."""
+def join(namespaces: Iterable[int], root: int | None = None) -> None:
+    """Enter these, in the folder of before. UserError.
+
+    ``root``: the sandbox's root folder, needed to enter its mounts. Who enters them gets their very
+    root, which in a chroot is outside.
+    """
     folder = os.getcwd()
     for namespace in namespaces:
         _check(libc.setns(namespace, 0), "the namespace of the sandbox")
+    if root is not None:
+        os.fchdir(root)
+        os.chroot(".")
     os.chdir(folder)
 
 

@@ -94,9 +94,10 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     if kthreadd is not None and isinstance(engine, OwnEngine):
         serve_helpers(kthreadd, engine.kernel, own, autoload, uname)
     _leave_terminal()
-    socket.send_fds(channel, [READY], keeper.namespaces)
-    for namespace in keeper.namespaces:
-        os.close(namespace)
+    places = (*keeper.namespaces, keeper.root)
+    socket.send_fds(channel, [READY], places)
+    for place in places:
+        os.close(place)
     end = DONE
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
     if descriptors:  # else the command's process failed, and has said why

@@ -31,11 +31,13 @@ class Form(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """``name``: of the event. ``tells``: what is not known without it."""
+    """``name``: of the event. ``tells``: what is not known without it. ``spared_by``: the name of
+    one before it that tells the same: each probe costs every load."""
 
     name: str
     tells: str
     forms: tuple[Form, ...]
+    spared_by: str = ""
 
 
 _FILE = (
@@ -120,20 +122,21 @@ PROBES: tuple[Probe, ...] = (
         ),
     ),
     Probe(
-        "shared",
-        "loads that were waited for",
-        (
-            Form("f", "idempotent_init_module%return", "ret=$retval:s32"),
-            Form("r", "idempotent_init_module", "ret=$retval:s32"),
-        ),
-    ),
-    Probe(
         "from_file",
         "loads that were waited for",
         (
             Form("f", "init_module_from_file%return", "ret=$retval:s32"),
             Form("r", "init_module_from_file", "ret=$retval:s32"),
         ),
+    ),
+    Probe(
+        "shared",
+        "loads that were waited for",
+        (
+            Form("f", "idempotent_init_module%return", "ret=$retval:s32"),
+            Form("r", "idempotent_init_module", "ret=$retval:s32"),
+        ),
+        spared_by="from_file",
     ),
     Probe(
         "request",

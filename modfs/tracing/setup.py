@@ -93,7 +93,8 @@ def set_up(bound: int | None, buffer: int | None) -> Iterator[Watched]:
                 _find_definitions(watched, root)
             else:
                 for probe in PROBES:
-                    _define(watched, root, probe, BOUND if bound is None else bound)
+                    if probe.spared_by not in watched.functions:
+                        _define(watched, root, probe, BOUND if bound is None else bound)
             _check(watched)
             with suppress(OSError):  # tasks' names are told by events (names)
                 write(place / "options/record-cmd", "0")

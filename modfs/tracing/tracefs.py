@@ -22,6 +22,8 @@ _OURS = re.compile(r"modfs_(\d+)_(\d+)")
 BOOT = "modfs_boot"
 """The instance and the group that a hook in the initramfs has made, see hook."""
 _ADOPTED = Path("/run/modfs_boot")  # holds the name of who has picked it up
+BEFORE = Path("/run/modfs_boot.modules")
+"""What /proc/modules said when the hook began."""
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 
@@ -99,7 +101,7 @@ def adopt(root: Path) -> bool:
     owner = _text(_ADOPTED).strip()
     if owner and is_left(owner):
         clear(root, BOOT)
-        _ADOPTED.unlink(missing_ok=True)
+        _forget()
         return False
     try:
         with _ADOPTED.open("x") as file:
@@ -107,6 +109,12 @@ def adopt(root: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _forget() -> None:
+    """Nobody picks it up any more."""
+    for path in (_ADOPTED, BEFORE):
+        path.unlink(missing_ok=True)
 
 
 def groups(root: Path) -> dict[str, list[str]]:
@@ -163,4 +171,4 @@ def instance(root: Path, name: str) -> Iterator[Path]:
     finally:
         clear(root, name)
         if name == BOOT:
-            _ADOPTED.unlink(missing_ok=True)
+            _forget()

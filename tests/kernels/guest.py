@@ -24,7 +24,7 @@ _NOT_NEEDED = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packa
 _PACKAGES = ("click", "fuse.py", "msgspec", "elftools", "simpy", "zstandard", "cffi",
              "_cffi_backend*")  # fmt: skip
 _PROGRAMS = ("fusermount", "ldconfig")
-_SECONDS = 400  # for a boot on a busy machine; one takes 30 to 60
+_SECONDS = 900  # for a boot on a busy machine; one takes 30 to 60
 _COUNTED_SECONDS = 1500
 
 _INIT = r"""#!/bin/sh

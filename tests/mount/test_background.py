@@ -115,11 +115,11 @@ def _pipe(log: Path) -> None:
 @pytest.mark.parametrize(
     ("plant", "said"),
     [
-        (_link, "Too many levels of symbolic links"),
-        (_dangling, "Too many levels of symbolic links"),
-        (_second_name, "Too many links"),
-        (_another_s, "Operation not permitted"),
-        (_pipe, "No such device or address"),
+        (_link, "it is a symbolic link, which others may have put there"),
+        (_dangling, "it is a symbolic link, which others may have put there"),
+        (_second_name, "it has a second name, by which others may read it"),
+        (_another_s, "it is another user's file"),
+        (_pipe, "it is a pipe that nobody reads"),
     ],
 )
 def test_what_others_may_have_put_there_is_no_log(

@@ -170,8 +170,8 @@ def test_log(mounted: Callable[..., Path], make: Callable[..., Path], workshop: 
         (["--modules", "nowhere", "empty"], "does not exist"),
         (["-o", "nonsense_option", "empty"], "nonsense_option"),
         (["-o", "control_mode=9", "empty"], "not a mode"),
-        (["--log", "/nowhere/log", "empty"], "No such file"),
-        (["--nothing", "empty"], "No such option"),
+        (["--log", "/nowhere/log", "empty"], "/nowhere/log: there is no such file or folder"),
+        (["--nothing", "empty"], "there is no option"),
         ([], "Missing argument"),
     ],
 )

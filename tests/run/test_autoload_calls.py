@@ -6,6 +6,7 @@ Expected are the strings that a booted 6.12 showed in its trace for the same mov
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -169,6 +170,32 @@ def test_a_signal_ends_the_call_and_not_the_helper(asked: Asked, tmp_path: Path)
     assert told == ["143", "130"]
     while not (tmp_path / "ended").exists():  # the sandbox stays until then
         time.sleep(0.01)
+
+
+def test_events_have_who_asked(run: Callable[..., Done]) -> None:
+    """A request has its task, string, function, result and waits; what its helper's modprobe then
+    loads is told as that request's."""
+    done = run(
+        moves(INTERFACE.replace("nodev9", "base")) + "cat /sys/kernel/debug/modules/events",
+        options=("--autoload",),
+        shell="bash",
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "No such device"
+    events = [json.loads(line) for line in lines[2:-1]]
+    requests = {event["request"]: event for event in events if "request" in event}
+    calls = [event for event in events if event.get("call") == "finit_module"]
+    assert {string: event["result"] for string, event in requests.items()} == {
+        "netdev-base": 256,
+        "base": 0,
+    }
+    functions = [requests[string]["function"] for string in ("netdev-base", "base")]
+    assert functions == ["dev_load", "dev_ioctl"]
+    for event in requests.values():
+        assert event["task"]["name"] == "python3" and event["wait"] and event["slot_wait"] == 0
+        assert event["at"] < event["end"]
+    assert [(call["module"], call["asked_by"]) for call in calls] == [("base", "base")]
+    assert calls[0]["task"]["command"].endswith("-q -- base")
 
 
 def test_nothing_is_asked_without_the_option(run: Callable[..., Done], tmp_path: Path) -> None:

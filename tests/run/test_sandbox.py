@@ -280,7 +280,7 @@ def test_what_is_unmounted_outside_is_gone_inside(
 ) -> None:
     """Where mounts are shared, as systemd makes them: else its server would not end."""
     script = """
-        mkdir m && modfs mount m && server=$(cat m/.control/server)
+        mkdir m && modfs mount --kernel 6.12 m && server=$(cat m/.control/server)
         mkfifo go && modfs run -- sh -c 'cat m/stats > /dev/null && echo up && read line < go' |
             { read line; fusermount -u m; timeout 20 tail -f /dev/null --pid=$server; echo $line $?
               echo > go; }
@@ -290,3 +290,17 @@ def test_what_is_unmounted_outside_is_gone_inside(
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("up 0\n", "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root")
+def test_in_a_chroot_it_stays_there(environment: dict[str, str], tmp_path: Path) -> None:
+    """Who enters a mount namespace gets the root of that, which is outside of a chroot."""
+    script = """
+        mkdir root && mount --rbind / root && mount -t tmpfs none root/mnt && : > root/mnt/inside
+        exec chroot root modfs run -- ls /mnt
+    """
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("inside\n", "")

@@ -103,7 +103,7 @@ def test_the_unit(tmp_path: Path) -> None:
     command.write_text("#!/bin/sh\n")
     command.chmod(0o755)
     there = tmp_path / "modfs@.service"
-    there.write_text(unit.replace("/usr/bin/modfs", str(command)))
+    there.write_text(unit.replace("=modfs ", f"={command} "))
     words = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "modfs@mnt-m.service")]
     (tmp_path / "modfs@mnt-m.service").symlink_to(there)
     done = subprocess.run(words, capture_output=True, text=True, env=os.environ)

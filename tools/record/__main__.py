@@ -15,15 +15,14 @@ from loader.errors import UserError
 from loader.kconfig import kconfig_text, read_kconfig
 from loader.packings import read_module
 from loader.tree.tree import Tree
-from modfs.conformance.abi import Abi, learn_abi
-from modfs.conformance.files import make_files
+from modfs.conformance.abi import Abi, abi_of
+from modfs.conformance.files import NEEDED, make_files
 from modfs.conformance.folder import Recorded, header, write_folder
 from modfs.conformance.scenario import Scenario, Step, expanded, random_scenario, scenarios
 from tools.record.debian import Kernel
 from tools.record.guest import BLACKLIST, Guest
 from tools.record.kernels import built, kernel, symvers
 
-_SAMPLE = 150  # modules that tell how those of this kernel are
 _REAL = 30  # of the kernel's own that are loaded
 _MOST_NEEDED = 4
 _LARGEST = 400_000  # bytes
@@ -60,7 +59,10 @@ def _options() -> argparse.Namespace:
 
 def _record(found: Kernel, config: Path | None, options: argparse.Namespace) -> int:
     tree = Tree.open(found.modules)
-    abi = learn_abi(tree.sample(_SAMPLE))
+    exports = symvers(found)
+    versions = {row.split("\t")[1]: int(row.split("\t")[0], 16) for row in exports.splitlines()}
+    abi = abi_of(tree, NEEDED - versions.keys())
+    abi.crcs.update(versions)
     kconfig = read_kconfig(config) if config else None
     files = make_files(abi)
     real = own_modules(tree, options.real)
@@ -76,7 +78,7 @@ def _record(found: Kernel, config: Path | None, options: argparse.Namespace) -> 
         missed = 0
         for name, steps in _boots(options, kinds, statistics):
             missed += not _performed(guest, name, steps, recorded)
-            recorded.symbols = symvers(found) or guest.symbols.strip()
+            recorded.symbols = exports or guest.symbols.strip()
             write_folder(out, recorded)
     print(f"{out}: {len(recorded.performed)} transcripts; modfs verify {out}")
     return 1 if missed else 0

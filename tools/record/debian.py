@@ -21,7 +21,7 @@ _SOURCES = (
     "http://deb.debian.org/debian trixie-backports main",
     "http://deb.debian.org/debian-security trixie-security main",
 )
-# Up to 6.18 all is in one package; since 6.19 the image and the modules are apart.
+# Up to 6.18 all is in one package; since 6.19 the kernel itself is apart.
 _PACKAGE = re.compile(r"linux-(image|binary)-(\d+\.\d+)\.(\d+)(-\d+)?(\+deb\d+)?-cloud-amd64")
 
 
@@ -74,16 +74,22 @@ def fetch_source(version: str) -> Path:
 def _packages(version: str) -> list[str]:
     """Names of the packages that make up the newest such kernel."""
     _apt("update", tool="apt-get")
+    known = _apt("pkgnames", "linux-", tool="apt-cache").split()
     found = []
-    for name in _apt("pkgnames", "linux-", tool="apt-cache").split():
+    for name in known:
         match = _PACKAGE.fullmatch(name)
         if match and match[2] == version:
-            is_binary = match[1] == "binary"  # then linux-image is but a name for both
+            is_binary = match[1] == "binary"  # then it is apart from the modules
             found.append((int(match[3]), int((match[4] or "-0")[1:]), is_binary, name))
     if not found:
         raise RuntimeError(f"Debian has no cloud kernel {version}")
     name = max(found, key=lambda row: row[:3])[3]
-    return [name, name.replace("-binary-", "-modules-")] if "-binary-" in name else [name]
+    if "-binary-" not in name:
+        return [name]
+    apart = [name.replace("-binary-", f"-{kind}-") for kind in ("binary", "modules", "base")]
+    if gone := [part for part in apart if part not in known]:
+        raise RuntimeError(f"Debian has no more all of kernel {version}: there is no {gone[0]}")
+    return apart
 
 
 def _apt(*words: str, tool: str, cwd: Path | None = None) -> str:
@@ -103,9 +109,9 @@ def _apt(*words: str, tool: str, cwd: Path | None = None) -> str:
         "Acquire::Languages=none",
     )
     options = [word for setting in settings for word in ("-o", setting)]
-    done = subprocess.run(
-        [tool, "-qq", *options, *words], cwd=cwd, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([tool, "-qq", *options, *words], cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{tool} {words[0]}: {done.stderr.strip() or done.returncode}")
     return done.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from modfs.cli.verify import Replay
 from modfs.conformance.abi import Abi, learn_abi
 from modfs.conformance.answers import Answer, Answered
 from modfs.conformance.damaged import damaged, mutated
-from modfs.conformance.files import Files, make_files
+from modfs.conformance.files import NEEDED, Files, make_files
 from modfs.conformance.folder import Recorded, header, skeleton, write_folder
 from modfs.conformance.host import harmless_steps
 from modfs.conformance.scenario import Scenario, expanded, random_scenario, scenarios
@@ -26,7 +27,11 @@ from modfs.verify.folder import read_folder
 @pytest.fixture(scope="module", params=["x86_64", "aarch64"])
 def abi(request: pytest.FixtureRequest) -> Abi:
     """Of a kernel whose own modules are two of mkmod's."""
-    specs = (ModuleSpec("one", machine=request.param), ModuleSpec("two", machine=request.param))
+    machine = request.param
+    specs = (
+        ModuleSpec("one", machine=machine, imports=(*NEEDED,)),
+        ModuleSpec("two", machine=machine),
+    )
     return learn_abi(build_module(spec) for spec in specs)
 
 
@@ -41,6 +46,16 @@ def test_what_modules_tell_of_their_kernel(abi: Abi) -> None:
     assert abi.struct_module_size == spec.struct_module_size
     assert (abi.init_offset, abi.exit_offset) == (0x138, spec.struct_module_size - 0x50)
     assert abi.module_layout_crc == spec.module_layout_crc and not abi.flagged
+
+
+def test_what_cannot_be_made_is_not_asked(abi: Abi) -> None:
+    """Where no module tells the version of a symbol, a kernel would refuse what uses it."""
+    bare = replace(abi, crcs={"module_layout": 1})
+    kinds = make_files(bare).kinds
+    asked = [
+        str(step) for one in scenarios() for step in expanded(one, {**kinds, "real": []}, True)
+    ]
+    assert "ok_a.ko" in str(asked) and "withparam.ko" not in str(asked)
 
 
 def test_all_files_that_scenarios_name_are_made(files: Files) -> None:

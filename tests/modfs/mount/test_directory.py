@@ -13,6 +13,7 @@ import pytest
 
 from loader.calls import InitModule
 from loader.config import Config
+from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
@@ -159,6 +160,27 @@ def test_texts_take_no_writes() -> None:
     door = Door()
     with door.opened(b"/stats", os.O_WRONLY) as handle:
         assert door.write(handle, b"0") == errno.EINVAL
+
+
+def test_statistics_are_made_again_only_if_something_was_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    door = Door()
+    made: list[bool] = []
+    real = door.live.statistics
+
+    def statistics(unloaded: bool = False) -> Snapshot:
+        made.append(unloaded)
+        return real(unloaded)
+
+    monkeypatch.setattr(door.live, "statistics", statistics)
+    before = [door.read("stats") for _ in range(5)]
+    assert len(set(before)) == 1 and len(made) == 1
+    (tmp_path / "a.ko").write_bytes(b"no module")
+    assert door.ask(f"insmod {tmp_path}/a.ko") == errno.ENOEXEC
+    assert "Mods failed on becoming\t1" in door.read("stats")
+    assert door.ask(f"finit_module {tmp_path}") == errno.EINVAL
+    assert "Mods failed on kread\t1" in door.read("stats") != before[0]
 
 
 # -- control --------------------------------------------------------------------------------------

@@ -190,5 +190,6 @@ def test_no_thread_can_be_had(supervisor: Supervisor, monkeypatch: pytest.Monkey
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    supervisor._start_thread()
-    assert supervisor._idle == 0
+    assert not supervisor._start_thread() and supervisor._idle == 0
+    with pytest.raises(RuntimeError):
+        supervisor.run()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +50,23 @@ def test_a_call_s_request_is_an_event() -> None:
     assert isinstance(event, ModuleRequest) and event.task == Task("callers", 313)
     assert (event.module, event.function) == ("net-pf-3", "__sock_create")
     assert (event.wait, event.result, event.slot_wait) == (True, 256, 0)
+
+
+def test_a_program_that_becomes_another() -> None:
+    """With the same number and name: a shell's command line changes when it executes a shell."""
+    script = 'read x; exec sh -c "read x; echo $x" other'
+    with subprocess.Popen(
+        ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        while not (first := task_of(process.pid)).command:  # it is being executed
+            time.sleep(0.001)
+        assert task_of(process.pid) is first  # nothing is asked again
+        process.stdin.write("\n")
+        process.stdin.flush()
+        while not (second := task_of(process.pid)).command or second == first:
+            time.sleep(0.001)
+        process.stdin.write("\n")
+    assert (first.name, second.name) == ("sh", "sh")
+    assert first.command == f"sh -c {script}" and str(second.command).endswith("other")
+    assert first.uid == os.getuid()

@@ -13,7 +13,7 @@ from loader.errors import UserError
 from loader.observe.events import Event, Lost
 from modfs.tracing import setup
 from modfs.tracing.live import LiveTrace
-from modfs.tracing.probes import TRACEPOINTS
+from modfs.tracing.probes import PROBES, TRACEPOINTS
 from modfs.tracing.tracefs import own_name
 from tests.modfs.tracing.recorded import Recorded, recorded
 
@@ -61,6 +61,8 @@ def tracefs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tracefs
     made = Tracefs(tmp_path, recorded("6.12"))
     monkeypatch.setattr(setup, "tracefs", made.found)
     monkeypatch.setattr(setup, "instance", made.instance)
+    all_of_them = [probe._replace(spared_by="") for probe in PROBES]  # as when it was recorded
+    monkeypatch.setattr(setup, "PROBES", all_of_them)
     yield made
     for pipe in made.pipes.values():
         os.close(pipe)
@@ -121,3 +123,12 @@ def test_functions_that_cannot_be_probed(tracefs: Tracefs) -> None:
     (tracefs.root / "dynamic_events").unlink()
     with pytest.raises(UserError, match="no probe on load_module"):
         told(tracefs, {})
+
+
+def test_a_probe_that_another_spares_is_not_defined(
+    tracefs: Tracefs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "PROBES", PROBES)
+    told(tracefs, {})
+    definitions = (tracefs.root / "dynamic_events").read_text()
+    assert "/from_file " in definitions and "/shared " not in definitions

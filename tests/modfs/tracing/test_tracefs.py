@@ -6,7 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from modfs.tracing.hook import hook
+from modfs.tracing.definitions import probed
+from modfs.tracing.hook import command_line, hook
 from modfs.tracing.probes import PROBES
 from modfs.tracing.tracefs import groups, is_left, own_name, started
 
@@ -40,3 +41,15 @@ def test_the_hook_is_a_script_for_any_shell(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     for probe in PROBES:
         assert f"modfs_boot/{probe.name} " in hook()
+
+
+def test_the_kernels_command_line() -> None:
+    """Words without blanks or quotes; a reader of texts knows its definitions."""
+    size, events, probes = command_line().split()
+    assert size == "trace_buf_size=4096k"
+    assert events.startswith("trace_event=module:module_load,") and "syscalls" not in events
+    definitions = probes.removeprefix("kprobe_event=").split(";")
+    named = dict(filter(None, (probed(each.replace(",", " ")) for each in definitions)))
+    assert named["load"] == "load_module" and named["loaded"] == "load_module%return"
+    assert not any(each.startswith(("f", "t")) for each in definitions)
+    assert len(command_line()) < 1024  # of 2,048 that x86 has for all
