@@ -31,11 +31,10 @@ class LoadError(OSError):
     """A failed ``finit_module``, ``init_module`` or ``delete_module``.
 
     ``errno`` is the (positive) number that the system call would give. ``reason``: why, for people,
-    where the errno does not say it. ``noticed``: of a Duplicate, see loader.engine.course.
+    where the errno does not say it.
     """
 
     reason = ""
-    noticed: int | None = None  # instances of Duplicate have one
 
     def __init__(self, number: int) -> None:
         # OSError's own __init__ takes twice as long, and errors are made by the million.
@@ -55,7 +54,8 @@ class LoadError(OSError):
 
 
 class Duplicate(LoadError):
-    """The error of a load that found its module there, or on its way."""
+    """The error of a load that found its module there, or on its way. ``noticed``: when, see
+    loader.engine.course."""
 
     __slots__ = ("noticed",)
     noticed: int

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from loader.calls import Call, FinitModule, InitModule, Origin
 from loader.engine.outcomes import KEPT, REFUSED
 from loader.engine.state import Kernel
-from loader.errors import LoadError
+from loader.errors import Duplicate, LoadError
 from loader.image.module_image import Facts
 
 _PARAMS_KEPT = 4096  # characters: a program may give a mebibyte
@@ -96,8 +96,10 @@ class Course:
     def failed(self, error: LoadError) -> None:
         """It ends with that."""
         self.errno = error.errno or 0
-        self.noticed = error.noticed
-        self.reason = error.reason
+        if isinstance(error, Duplicate):
+            self.noticed = error.noticed
+        elif error.reason:
+            self.reason = error.reason
 
     def close(self) -> None:
         """It is over: hold nothing but what will be told."""

@@ -52,6 +52,11 @@ def _engine(module: Path) -> Batch:
     engine = LiveKernel()
     descriptor = os.open(module, os.O_RDONLY)
     engine.call(FinitModule(descriptor))
+    return duplicates(engine, descriptor)
+
+
+def duplicates(engine: LiveKernel, descriptor: int) -> Batch:
+    """LINES of them, of what is loaded already."""
 
     def batch() -> None:
         for _ in range(LINES):

@@ -24,7 +24,8 @@ __all__ = ["make"]
 
 LIMIT = 1 << 30  # bytes
 
-# What each step of a load of ``user`` calls, which needs ``base`` and the kernel, and has parameters.
+# What each step of a load of ``user`` calls, which needs ``base`` and the kernel, and has
+# parameters.
 STEPS = (
     "idempotent",
     "module_patient_check_exists",
@@ -54,7 +55,9 @@ def live(make: Callable[..., Path]) -> LiveKernel:
 
 @pytest.fixture
 def user(make: Callable[..., Path]) -> Path:
-    return make("user", imports=("give", "of_the_kernel"), exports=("more",), percpu=64, intree=False)
+    return make(
+        "user", imports=("give", "of_the_kernel"), exports=("more",), percpu=64, intree=False
+    )
 
 
 def failing(fault: type[Exception], after: int = 0) -> Callable[..., Any]:
