@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from loader.documents.kinds import ERRNOS
 from loader.errors import UserError
-from loader.observe.recording import Header, read_header, read_line
+from loader.observe.recording import OK, Header, read_header, read_line
 
 
 class Who(msgspec.Struct, gc=False):
@@ -58,11 +59,11 @@ class Line(msgspec.Struct, gc=False):
     @property
     def result(self) -> int | None:
         """0, an errno, or None: not seen."""
-        if self.told == "OK":
-            return 0
-        if isinstance(self.told, str):
-            return getattr(errno, self.told, None) or int(self.told)
-        return self.told
+        told = self.told
+        if not isinstance(told, str):
+            return told
+        number = _NUMBERS.get(told)
+        return int(told) if number is None else number
 
     @property
     def memory_size(self) -> int:
@@ -70,6 +71,7 @@ class Line(msgspec.Struct, gc=False):
         return sum(size for _, size in _MEMORY.decode(self.memory)) if self.memory else 0
 
 
+_NUMBERS = {OK: 0} | {name: int(getattr(errno, name)) for name in ERRNOS}
 _DECODE = msgspec.json.Decoder(Line).decode
 _MEMORY: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[tuple[int | None, int]])
 
@@ -86,10 +88,13 @@ def stream(lines: Iterable[bytes], source: str) -> tuple[Header, Iterator[Line]]
 def _lines(numbered: Iterator[tuple[int, bytes]], source: str) -> Iterator[Line]:
     for number, line in numbered:
         try:
-            yield _DECODE(line)
+            decoded = _DECODE(line)
+            _ = decoded.result  # ValueError: it is none
         except (msgspec.DecodeError, ValueError):
             if not line.endswith(b"\n"):  # whoever was stopped while writing has left half a line
                 return
             if line.strip():
                 read_line(line, source, number)  # which says what is wrong
                 raise UserError(f"{source}, line {number}: not a line of a recording") from None
+        else:
+            yield decoded
