@@ -28,6 +28,7 @@ RATE_WANTED = 'a rate above 0 such as "900 MB/s"'
 # The most that the kernel counts in (loff_t), and far more than any wait lasts: 30 years.
 SIZE_MOST = 2**63 - 1
 SECONDS_MOST = 1e9
+_MANY = 200  # words
 _SHOWN = 60  # characters of a wrong value that a message repeats
 
 
@@ -50,8 +51,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``"; did you mean X?"`` for the nearest of the known words, empty if none is near."""
     import difflib  # only for those who mistyped
 
-    close = difflib.get_close_matches(word[:_SHOWN], list(known), n=1)
+    word, known = word[:_SHOWN], list(known)
+    if len(known) > _MANY:  # thousands of modules: only those that look alike are compared
+        known = [each for each in known if _is_similar(word, each)]
+    close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def _is_similar(word: str, other: str) -> bool:
+    return abs(len(word) - len(other)) <= 2 and (word[:1] == other[:1] or set(word) == set(other))
 
 
 def shown(value: object) -> str:

@@ -54,7 +54,8 @@ def environment() -> dict[str, str]:
     """For programs that a test starts: ``modfs`` and ``python3`` are the ones under test, and
     messages are in English."""
     path = f"{COMMANDS}:{os.environ['PATH']}:/usr/sbin:/sbin"
-    return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", MARK: str(os.getpid())}
+    given = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    return {**given, "PATH": path, "LC_ALL": "C.UTF-8", MARK: str(os.getpid())}
 
 
 @pytest.fixture

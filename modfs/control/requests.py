@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 from loader.calls import Caller, DeleteModule, FinitModule, InitModule, Origin, RequestModule
@@ -55,10 +55,9 @@ class Requests:
         tools = _Tools(self.live, client, self._interrupted)
         numbers = [tools.carry_out(request) for request in requests]
         number = next(filter(None, numbers), 0)
-        why = f" ({tools.why})" if tools.why else ""
-        name = f"{errno.errorcode.get(number, number)}{why}"
-        outcome = tools.told or (name if number else "ok")
-        self.results.add(client.pid, command, line, outcome)
+        outcome = tools.told or (errno.errorcode.get(number, str(number)) if number else "ok")
+        why = tools.why if number == errno.ENOENT and not tools.told else None
+        self.results.add(client.pid, command, line, outcome, why)
         return number
 
 
@@ -71,8 +70,8 @@ class _Tools:
         self.caller = Caller(interrupted, open=client.open, origin=self._origin)
         self.told = ""
         """What there is to tell instead of the errno."""
-        self.why = ""
-        """What the first ENOENT is about, of which there are several kinds."""
+        self.why: Callable[[], str] | None = None
+        """Tells what the first ENOENT is about, of which there are several kinds."""
 
     def _origin(self, alias: str | None = None, file: str | None = None) -> Origin:
         return Origin(self.client.task(), alias, file=file)
@@ -86,19 +85,10 @@ class _Tools:
             else:
                 tool(self, request)
         except OSError as error:
-            if error.errno == errno.ENOENT and not self.told:
-                self.why = self.why or self._about(request)
+            if error.errno == errno.ENOENT and self.why is None:
+                self.why = partial(_about, request, self.live)
             return error.errno or errno.EIO
         return 0
-
-    def _about(self, request: Request) -> str:
-        """What ENOENT is about where the steps on the way have not said it."""
-        if isinstance(request, DeleteModule | ModprobeRemove):
-            loaded = [module.name for module in self.live.snapshot().modules]
-            return f"{shown(request.name)} is not loaded{did_you_mean(request.name or '', loaded)}"
-        if isinstance(request, FinitModule | InitModule):
-            return ""
-        return "a symbol that it uses is exported by nobody, see kmsg"
 
     # -- requests of the kernel's -----------------------------------------------------------------
 
@@ -121,7 +111,7 @@ class _Tools:
         try:
             fd = self.client.open_path(request.file)
         except OSError:
-            self.why = f"there is no file {shown(request.file)}"
+            self.why = partial("there is no file {}".format, shown(request.file))
             raise
         self._insert(fd, request.params, request.flags, self._origin(file=request.file))
 
@@ -146,7 +136,7 @@ class _Tools:
         tree = self.live.tree
         names = tree.resolve(request.name) if tree else ()
         if tree is None or not names:
-            self.why = _unknown(tree, request.name)
+            self.why = partial(_unknown, tree, request.name)
             raise LoadError(errno.ENOENT)
         for name in names:
             if tree.path(name) is None:  # built in
@@ -178,9 +168,8 @@ class _Tools:
         try:
             return self.client.open_ours(str(probe.path))
         except OSError:
-            needed = "" if module_name(probe.path) == target else f", which {target} needs,"
             if probe.required:
-                self.why = f"the file of {module_name(probe.path)}{needed} is not there"
+                self.why = partial(_without_file, module_name(probe.path), target)
             raise
 
     def modprobe_remove(self, request: ModprobeRemove) -> None:
@@ -204,7 +193,21 @@ class _Tools:
             return self.live.kernel.is_live(name)
 
 
-@lru_cache(maxsize=64)  # a boot asks for the same strings again and again
+def _about(request: Request, live: LiveKernel) -> str:
+    """What ENOENT is about where the steps on the way have not said it."""
+    if isinstance(request, DeleteModule | ModprobeRemove):
+        near = did_you_mean(request.name or "", live.kernel.names())
+        return f"{shown(request.name)} is not loaded{near}"
+    if isinstance(request, FinitModule | InitModule):
+        return ""
+    return "a symbol that it uses is exported by nobody, see kmsg"
+
+
+def _without_file(name: str, target: str) -> str:
+    needed = "" if name == target else f", which {target} needs,"
+    return f"the file of {name}{needed} is not there"
+
+
 def _unknown(tree: Tree | None, name: str) -> str:
     """What is to be told of a name that means nothing in a tree."""
     if tree is None:
