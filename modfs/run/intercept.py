@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
 from loader.config import MODULE_NAME_LEN
+from modfs import linux
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.own_views import OwnViews
@@ -91,6 +92,7 @@ class Supervisor:
         self._listener = listener
         self._engine = engine
         self._own = own
+        self._namespace = seccomp.user_namespace()
         self._deaths = _Deaths(engine.wake)
         self._lock = threading.Lock()
         self._idle = 0
@@ -147,7 +149,7 @@ class Supervisor:
     def _answer(self, notification: Notification) -> int:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
-        capable = seccomp.has_cap_sys_module(notification.tid)
+        capable = seccomp.capable(notification.tid, linux.CAP_SYS_MODULE, self._namespace)
         caller = Caller(waiting.pending, capable, self._open_callers(notification))
         try:
             call = self._read[notification.call](notification)

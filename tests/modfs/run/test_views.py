@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from modfs.fuse.files import FileSystem
-from modfs.run.views import DebugView, ProcView, SysModuleView, View, Views
+from modfs.run.module_view import SysModuleView
+from modfs.run.views import DebugView, ProcView, View, Views
 from tests.modfs.doors import Door
 
 MODULES = {
