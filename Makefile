@@ -2,6 +2,8 @@
 # make test    all checks and tests
 # make test-packages   the wheel and the Debian package: built, installed, used (needs the network)
 # make test-kernels    boots Debian's own kernels under QEMU and watches them (KERNELS='6.12 7.3')
+# make record  boots a kernel under QEMU, asks it and writes what it answered, for modfs verify
+#              (KERNEL=6.12 or source:6.12 or a file or folder, SEEDS='1 2'): tools/record/README.md
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
 # make bench   the measurements (ONLY=name for one of them)
@@ -15,7 +17,7 @@ ARGS =
 MINUTES = 10
 KERNELS = 6.12 7.3
 
-.PHONY: help demo test test-packages test-kernels lint fuzz soak bench clean
+.PHONY: help demo test test-packages test-kernels record lint fuzz soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -33,7 +35,7 @@ lint:
 	.venv/bin/lint-imports
 
 test: lint
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-packages:
 	@tools/setup.sh packages
@@ -42,6 +44,11 @@ test-packages:
 test-kernels:
 	@tools/setup.sh kernels
 	MODFS_TEST_KERNELS='$(KERNELS)' .venv/bin/python -m pytest --timeout 600 tests/kernels $(ARGS)
+
+record:
+	@tools/setup.sh $(if $(findstring source:,$(KERNEL)),kernel-sources,kernels)
+	.venv/bin/python -m tools.record $(if $(SEEDS),--seeds '$(SEEDS)') \
+	    $(if $(OUT),--out '$(OUT)') $(ARGS) '$(KERNEL)'
 
 fuzz:
 	@tools/setup.sh test
@@ -58,5 +65,5 @@ bench:
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/bench/.cache tests/fuzz/findings \
-	    tests/kernels/.cache
+	    tests/kernels/.cache tools/record/.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

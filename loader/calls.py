@@ -95,6 +95,28 @@ class Task(NamedTuple):
     unit: str | None = None
 
 
+class Origin(NamedTuple):
+    """Where a call comes from, for people.
+
+    ``alias``: what was asked for, where that is not a module's name; for which ``device``.
+    ``asked_by``: the kernel's own request that it belongs to. ``file``: the name of the file, where
+    the call has but a descriptor.
+    """
+
+    task: Task
+    alias: str | None = None
+    device: str | None = None
+    asked_by: str | None = None
+    file: str | None = None
+
+
+NOBODY = Origin(Task("?", 0))
+
+
+def _nobody() -> Origin:
+    return NOBODY
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who makes a call.
@@ -103,13 +125,15 @@ class Caller:
     held: it must be quick. Where it says True the caller leaves its wait with EINTR; if it was
     running a module's init, that goes on without it. ``capable``: has CAP_SYS_MODULE. ``open``:
     what the caller's file is in this process, see open_here. ``fatal_signal_pending``: the same as
-    ``signal_pending``, of signals that end the caller; None: of any.
+    ``signal_pending``, of signals that end the caller; None: of any. ``origin`` is asked once at
+    the beginning of a call.
     """
 
     signal_pending: Callable[[], bool] = _never
     capable: bool = True
     open: Callable[[File, int], tuple[int, bool]] = open_here
     fatal_signal_pending: Callable[[], bool] | None = None
+    origin: Callable[[], Origin] = _nobody
 
     def may_init_module(self) -> None:
         """LoadError: EPERM, before anything else is looked at."""

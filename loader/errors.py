@@ -30,13 +30,22 @@ class Failure(NamedTuple):
 class LoadError(OSError):
     """A failed ``finit_module``, ``init_module`` or ``delete_module``.
 
-    ``errno`` is the (positive) number that the system call would give.
+    ``errno`` is the (positive) number that the system call would give. ``reason``: why, for people,
+    where the errno does not say it. ``noticed``: of a duplicate, see loader.engine.course.
     """
+
+    reason = ""
+    noticed: int | None = None
 
     def __init__(self, number: int) -> None:
         # OSError's own __init__ takes twice as long, and errors are made by the million.
         self.errno = number
         self.strerror = _MESSAGES.get(number) or os.strerror(number)
+
+    def because(self, reason: str) -> LoadError:
+        """The same, with a ``reason``."""
+        self.reason = reason
+        return self
 
     @property
     def name(self) -> str:

@@ -137,7 +137,7 @@ def read_kconfig(path: Path) -> Kconfig:
     know, or of a kernel without modules.
     """
     title = None
-    text = _text(path)
+    text = kconfig_text(path)
     for line in text[:4096].splitlines():
         title = title or _TITLE.match(line)
     options = {on or off: value or "n" for on, value, off in _OPTION.findall(text)}
@@ -153,7 +153,8 @@ def read_kconfig(path: Path) -> Kconfig:
     return Kconfig(path, options, MACHINES[machine], release)
 
 
-def _text(path: Path) -> str:
+def kconfig_text(path: Path) -> str:
+    """The text of such a file, plain or packed by gzip. OSError; UserError."""
     with path.open("rb") as file:
         data = file.read(_MOST + 1)
     if data.startswith(packings.GZIP.magic):

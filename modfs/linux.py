@@ -24,7 +24,10 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "setgroups": 116,
         "capget": 125,
         "capset": 126,
+        "init_module": 175,
+        "delete_module": 176,
         "process_vm_readv": 310,
+        "finit_module": 313,
         "seccomp": 317,
         "statx": 332,
         "openat2": 437,
@@ -33,8 +36,11 @@ _NUMBERS: dict[str, dict[str, int]] = {
     "aarch64": {
         "capget": 90,
         "capset": 91,
+        "init_module": 105,
+        "delete_module": 106,
         "setgroups": 159,
         "process_vm_readv": 270,
+        "finit_module": 273,
         "seccomp": 277,
         "statx": 291,
         "openat2": 437,
@@ -202,17 +208,18 @@ SECCOMP_RET_ALLOW, SECCOMP_RET_USER_NOTIF = 0x7FFF0000, 0x7FC00000
 SECCOMP_IOCTL_NOTIF_RECV = 0xC0502100
 SECCOMP_IOCTL_NOTIF_SEND = 0xC0182101
 SECCOMP_IOCTL_NOTIF_ID_VALID = 0x40082102
-SECCOMP_DATA_NR, SECCOMP_DATA_ARCH = 0, 4  # bytes: offsets in struct seccomp_data
+SECCOMP_DATA_NR, SECCOMP_DATA_ARCH, SECCOMP_DATA_ARGS = 0, 4, 16  # bytes, in seccomp_data
 SECCOMP_NOTIF = struct.Struct("<QIIiIQ6Q")  # struct seccomp_notif
 SECCOMP_NOTIF_RESP = struct.Struct("<QqiI")  # struct seccomp_notif_resp
 SOCK_FILTER = struct.Struct("<HBBI")  # struct sock_filter
 SOCK_FPROG = struct.Struct("<H6xQ")  # struct sock_fprog
-BPF_LD_W_ABS, BPF_JMP_JEQ_K, BPF_RET_K = 0x20, 0x15, 0x06
+BPF_LD_W_ABS, BPF_JMP_JEQ_K, BPF_ALU_AND_K, BPF_RET_K = 0x20, 0x15, 0x54, 0x06
 IOVEC = struct.Struct("<QQ")
 
 # -- capabilities (include/uapi/linux/capability.h) ------------------------------------------------
 
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_MODULE, CAP_SYSLOG = 1, 2, 16, 34
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN = 1, 2, 12
+CAP_SYS_MODULE, CAP_SYS_ADMIN, CAP_SYSLOG = 16, 21, 34
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _CAP_HEADER = struct.Struct("<Ii")  # struct __user_cap_header_struct
 _CAP_DATA = struct.Struct("<6I")  # two of struct __user_cap_data_struct

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from loader.engine.stats import Duplicate, LoadedModule, Snapshot
 
 # (label, field) of the lines that are always there
-_PREAMBLE: tuple[tuple[str, str], ...] = (
+PREAMBLE: tuple[tuple[str, str], ...] = (
     ("Mods ever loaded", "modcount"),
     ("Mods failed on kread", "failed_kreads"),
     ("Mods failed on decompress", "failed_decompress"),
@@ -28,7 +28,7 @@ _PREAMBLE: tuple[tuple[str, str], ...] = (
 )
 
 # (label, bytes, count) of the averages, each shown only where both are non-zero
-_AVERAGES: tuple[tuple[str, str, str], ...] = (
+AVERAGES: tuple[tuple[str, str, str], ...] = (
     ("Average mod size", "total_mod_size", "modcount"),
     ("Average mod text size", "total_text_size", "modcount"),
     ("Avg fail kread bytes", "invalid_kread_bytes", "failed_kreads"),
@@ -37,7 +37,10 @@ _AVERAGES: tuple[tuple[str, str, str], ...] = (
     ("Average fail load bytes", "invalid_mod_bytes", "failed_load_modules"),
 )
 
-_REASONS = {(True, True): "Becoming & Load", (True, False): "Becoming", (False, True): "Load"}
+REASONS = {(True, True): "Becoming & Load", (True, False): "Becoming", (False, True): "Load"}
+
+DUPLICATES = "Duplicate failed modules:"
+TITLES = f"{'Module-name':>25}\t{'How-many-times':>15}\t{'Reason':>25}"
 
 # The kernel's buffer: bytes for the preamble, bytes a failure, and the most rows it prints.
 _MAX_PREAMBLE, _MAX_BYTES_PER_MOD, _MAX_FAILED_MOD_PRINT = 1024, 64, 112
@@ -58,22 +61,22 @@ def stats(snapshot: Snapshot) -> str:
 
 
 def _stats_lines(snapshot: Snapshot) -> Iterator[str]:
-    for label, field in _PREAMBLE:
+    for label, field in PREAMBLE:
         yield f"{label:>25}\t{getattr(snapshot, field)}\n"
-    for label, total_field, count_field in _AVERAGES:
+    for label, total_field, count_field in AVERAGES:
         total, count = getattr(snapshot, total_field), getattr(snapshot, count_field)
         if total and count:
             rounded_up = (total + count - 1 & (1 << _LONG_BITS) - 1) // count
             yield f"{label:>25}\t{rounded_up}\n"
     if snapshot.duplicates:
-        yield "Duplicate failed modules:\n"
-        yield f"{'Module-name':>25}\t{'How-many-times':>15}\t{'Reason':>25}\n"
+        yield f"{DUPLICATES}\n"
+        yield f"{TITLES}\n"
         for duplicate in snapshot.duplicates[: _MAX_FAILED_MOD_PRINT - 1]:
             yield _duplicate_row(duplicate)
 
 
 def _duplicate_row(duplicate: Duplicate) -> str:
-    reason = _REASONS[duplicate.becoming, duplicate.load]
+    reason = REASONS[duplicate.becoming, duplicate.load]
     return f"{duplicate.name:>25}\t{duplicate.count:>15}\t{reason:>25}\n"
 
 

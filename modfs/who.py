@@ -10,24 +10,40 @@ from loader.calls import Task
 _MOST = 4096  # bytes of a command line that are kept
 
 
-def describe(task: Task) -> Task:
-    """``task`` with what /proc says of it now; unchanged where it has gone."""
-    folder = Path("/proc", str(task.tid))
-    try:
-        with (folder / "cmdline").open("rb") as file:
-            words = file.read(_MOST).rstrip(b"\0").split(b"\0")
-        status = (folder / "status").read_text(errors="backslashreplace")
-    except OSError:
-        return task
-    fields = dict(line.partition(":\t")[::2] for line in status.splitlines())
-    command = " ".join(_text(word) for word in words)
-    return task._replace(
-        parent=_number(fields.get("PPid")) if task.parent is None else task.parent,
-        command=command or None,
-        exe=_exe(folder) or task.exe,
-        uid=_number(fields.get("Uid", "").partition("\t")[0]),
-        unit=_unit(folder),
-    )
+class Who:
+    """Asks /proc. ``clock``: the trace's; where it is one that /proc has, too, another process that
+    has got the number since is not taken for the one that called."""
+
+    def __init__(self, clock: str = "") -> None:
+        self._has_times = clock == "boot"
+        self._ticks = os.sysconf("SC_CLK_TCK")
+
+    def __call__(self, task: Task, at: float) -> Task:
+        """``task``, which called at ``at`` seconds, with what /proc says of it now; unchanged where
+        it has gone."""
+        folder = Path("/proc", str(task.tid))
+        try:
+            with (folder / "cmdline").open("rb") as file:
+                words = file.read(_MOST).rstrip(b"\0").split(b"\0")
+            status = (folder / "status").read_text(errors="backslashreplace")
+            if self._has_times and self._began(folder) > at:
+                return task
+        except (OSError, ValueError, IndexError):
+            return task
+        fields = dict(line.partition(":\t")[::2] for line in status.splitlines())
+        command = " ".join(_text(word) for word in words)
+        return task._replace(
+            parent=_number(fields.get("PPid")) if task.parent is None else task.parent,
+            command=command or None,
+            exe=_exe(folder) or task.exe,
+            uid=_number(fields.get("Uid", "").partition("\t")[0]),
+            unit=_unit(folder),
+        )
+
+    def _began(self, folder: Path) -> float:
+        """Seconds after the machine's start, in whole ticks (proc_pid_stat(5), field 22)."""
+        words = (folder / "stat").read_text(errors="backslashreplace").rpartition(")")[2].split()
+        return int(words[19]) / self._ticks
 
 
 def _text(value: bytes) -> str:

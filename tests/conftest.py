@@ -58,10 +58,16 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder; whatever is mounted in it at the end of the test is unmounted."""
-    yield tmp_path
-    unmount_below(tmp_path)
+def workshop() -> Iterator[Path]:
+    """An empty folder; whatever is mounted in it at the end of the test is unmounted.
+
+    Not one of pytest's, which other runs of it close to other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="modfs-test-") as folder:
+        try:
+            yield Path(folder)
+        finally:
+            unmount_below(Path(folder))
 
 
 @pytest.fixture

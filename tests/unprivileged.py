@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.conftest import PROJECT
 
-NOBODY = 65534
+NOBODY, GAMES = 65534, 5
 SCRIPT = r"""
 mknod "$1/fuse" c 10 229; chmod 666 "$1/fuse"; mount --bind "$1/fuse" /dev/fuse
 chown -R "$2:$2" "$1"
@@ -21,15 +21,16 @@ exec sh -ec "$4"
 
 
 def run_as_nobody(
-    script: str, folder: Path, environment: dict[str, str], then: str = ""
+    script: str, folder: Path, environment: dict[str, str], then: str = "", user: int = NOBODY
 ) -> subprocess.CompletedProcess[str]:
     """Run a shell script as nobody, who may open /dev/fuse; its $1 is ``folder``, made nobody's.
 
-    ``then``: a shell script for root to run in that folder afterwards.
+    ``then``: a shell script for root to run in that folder afterwards. ``user``: another than
+    nobody, for what counts all that a user has (RLIMIT_NPROC): tests run side by side.
     """
     prepare = "set -e\n" + _opened(Path(sys.base_prefix), PROJECT) + SCRIPT
     return subprocess.run(
-        ["unshare", "--mount", "sh", "-c", prepare, "sh", folder, str(NOBODY), script, then],
+        ["unshare", "--mount", "sh", "-c", prepare, "sh", folder, str(user), script, then],
         env=environment,
         cwd="/",
         capture_output=True,

@@ -5,6 +5,7 @@
 #   tools/setup.sh test     also the programs the tests run
 #   tools/setup.sh packages also what builds and tries packages
 #   tools/setup.sh kernels  also QEMU, to boot kernels with
+#   tools/setup.sh kernel-sources  also what builds kernels
 #   tools/setup.sh bench    also the library the benchmark's C file system is built with
 #
 # Quick when there is nothing to do. As root, or where sudo asks for no password, it installs
@@ -64,7 +65,7 @@ missing_packages() {
 
     [ "$level" != packages ] || wants mmdebstrap mmdebstrap
 
-    case $level in test | bench | packages | kernels)
+    case $level in test | bench | packages | kernels | kernel-sources)
         wants_library 'libfuse\.so\.2' libfuse2 # the tests run with both
         wants_library 'libfuse3\.so' fuse3
         wants busybox busybox-static
@@ -81,10 +82,19 @@ missing_packages() {
             [ -x /lib/systemd/systemd-modules-load ] || packages="$packages systemd"
         ;;
     esac
-    if [ "$level" = kernels ]; then
+    case $level in kernels | kernel-sources)
         wants qemu-system-x86_64 qemu-system-x86
         wants cpio cpio
         wants gzip gzip
+        ;;
+    esac
+    if [ "$level" = kernel-sources ]; then
+        wants make make
+        wants flex flex
+        wants bison bison
+        wants bc bc
+        [ -e /usr/include/libelf.h ] || packages="$packages libelf-dev"
+        [ -e /usr/include/openssl/ssl.h ] || packages="$packages libssl-dev"
     fi
     if [ "$level" = bench ]; then
         wants pkg-config pkg-config
@@ -118,7 +128,7 @@ install_packages() {
 
 make_venv() {
     extra=dev
-    [ "$level" = run ] && extra=plot,sign
+    [ "$level" = run ] && extra=export,plot,sign
     installed=.venv/installed-$extra # a copy of the pyproject.toml that was installed
     if is_new_enough .venv/bin/python && cmp -s pyproject.toml "$installed"; then
         return

@@ -13,9 +13,10 @@ from typing import Any
 
 import simpy
 
-from loader.calls import Call, FinitModule, InitModule
+from loader.calls import NOBODY, Call, FinitModule, InitModule, Origin
 from loader.config import Config
 from loader.engine import sequence
+from loader.engine.course import Course
 from loader.engine.kmod_clock import KmodClock
 from loader.engine.state import Kernel
 from loader.engine.tree_modprobe import modprobe_of
@@ -58,6 +59,9 @@ class VirtualKernel:
         self._waiting: dict[Hashable, list[Later]] = {}
         self._freed = 0  # bytes given back since the last step
 
+    def _now(self) -> float:
+        return self.env.now
+
     def opened(self, call: FinitModule) -> sequence.OpenedFile | None:
         """The file that a call names. LoadError: it cannot be opened."""
         raise NotImplementedError
@@ -66,12 +70,22 @@ class VirtualKernel:
         """What a call has in memory, and its length in bytes."""
         raise NotImplementedError
 
-    def call(self, call: Call) -> Generator[simpy.Event, Any, int]:
+    def call(self, call: Call, origin: Origin = NOBODY) -> Generator[simpy.Event, Any, int]:
         """Answer one call; 0 or the errno it ends with."""
+        course = Course(self.kernel, call, origin, self._now)
+        number = yield from self._drive(call, course)
+        listener = self.kernel.listener
+        if listener is not None:
+            course.close()
+            listener(course)
+        return number
+
+    def _drive(self, call: Call, course: Course) -> Generator[simpy.Event, Any, int]:
         if self.kernel.modules_disabled:
+            course.errno = errno.EPERM
             return errno.EPERM
         handlers = self.handlers
-        steps = sequence.system_call(self.kernel, call, self)
+        steps = sequence.system_call(self.kernel, call, self, course)
         answer = None
         try:
             while True:
@@ -89,6 +103,7 @@ class VirtualKernel:
         except LoadError as error:
             if self._freed:
                 yield from self._give_back()
+            course.failed(error)
             return error.errno or errno.EIO
 
     def execve(self, helper: Usermodehelper) -> Events:

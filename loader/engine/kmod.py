@@ -43,6 +43,7 @@ import os
 from collections.abc import Callable, Generator, Hashable, Iterable
 from typing import Any, NamedTuple
 
+from loader.calls import NOBODY, Task
 from loader.config import MODULE_NAME_LEN
 from loader.engine.dups import DupRequest, Dups
 from loader.engine.ratelimit import RateLimit
@@ -101,6 +102,14 @@ class ModuleRequest(NamedTuple):
     took: float
 
 
+class Requested(NamedTuple):
+    """A request that has ended, its number among what was counted, and who asked."""
+
+    n: int
+    task: Task
+    request: ModuleRequest
+
+
 class Kmod:
     """What the kernel knows of requests, guarded by the kernel's lock.
 
@@ -149,15 +158,20 @@ class Kmod:
 
 
 def request_module(
-    kmod: Kmod, string: str, wait: bool = True, function: str = "request_module"
+    kmod: Kmod,
+    string: str,
+    wait: bool = True,
+    function: str = "request_module",
+    task: Task = NOBODY.task,
 ) -> Request:
     """__request_module; not ``wait``: request_module_nowait. Returns what the module's text says.
 
-    ``string`` ends at a null character. ``function`` is who asks, for people.
+    ``string`` ends at a null character. ``function`` is who asks, for people, and ``task`` for
+    whom.
     """
     if "\0" in string:
         string = string.partition("\0")[0]
-    at = kmod.now()
+    at, n = kmod.now(), kmod.kernel.next_n()
     refused = _refused(kmod, string)
     got = at
     if not refused:
@@ -173,9 +187,12 @@ def request_module(
         finally:
             with kmod.kernel.lock:
                 kmod.concurrent.up()
+    took = kmod.now() - at
+    request = ModuleRequest(at, string, function, wait, result, got - at, took)
     if kmod.listener is not None:
-        took = kmod.now() - at
-        kmod.listener(ModuleRequest(at, string, function, wait, result, got - at, took))
+        kmod.listener(request)
+    if kmod.kernel.listener is not None:
+        kmod.kernel.listener(Requested(n, task, request))
     return result
 
 
@@ -242,7 +259,9 @@ def _killable(step: Sleep | Usermodehelper) -> Request:
         return -ERESTARTSYS
 
 
-def get_fs_type(kmod: Kmod, name: str) -> Generator[Sleep | Usermodehelper, Any, bool]:
+def get_fs_type(
+    kmod: Kmod, name: str, task: Task = NOBODY.task
+) -> Generator[Sleep | Usermodehelper, Any, bool]:
     """Is there a file system ``name``, now or after a request (fs/filesystems.c)?
 
     What follows the first dot is a subtype, which only FUSE's have.
@@ -251,7 +270,7 @@ def get_fs_type(kmod: Kmod, name: str) -> Generator[Sleep | Usermodehelper, Any,
     found = kmod.has_filesystem(kind)
     if not found:
         string = f"fs-{kind}"
-        if (yield from request_module(kmod, string, function="get_fs_type")) == 0:
+        if (yield from request_module(kmod, string, function="get_fs_type", task=task)) == 0:
             found = kmod.has_filesystem(kind)
             if not found:
                 kmod.still_no_fs(string)

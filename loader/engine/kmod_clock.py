@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import simpy
 
+from loader.calls import NOBODY, Task
 from loader.engine import exec
 from loader.engine.kmod import Kmod, Sleep, get_fs_type, request_module
 from loader.engine.state import Kernel
@@ -44,9 +45,11 @@ class KmodClock:
         wait: bool = True,
         function: str = "request_module",
         killed: simpy.Event | None = None,
+        task: Task = NOBODY.task,
     ) -> Generator[simpy.Event, Any, int]:
         """See loader.engine.kmod. ``killed``: comes when a fatal signal reaches the caller."""
-        return (yield from self._drive(request_module(self.kmod, string, wait, function), killed))
+        steps = request_module(self.kmod, string, wait, function, task)
+        return (yield from self._drive(steps, killed))
 
     def get_fs_type(self, name: str) -> Generator[simpy.Event, Any, bool]:
         """See loader.engine.kmod."""

@@ -48,11 +48,12 @@ class KmodThreads:
         self, string: str, caller: Caller, wait: bool = True, function: str = "request_module"
     ) -> int:
         """See loader.engine.kmod. LoadError: the engine ends."""
-        return self._drive(request_module(self.kmod, string, wait, function), caller)
+        task = caller.origin().task
+        return self._drive(request_module(self.kmod, string, wait, function, task), caller)
 
     def get_fs_type(self, name: str, caller: Caller) -> bool:
         """See loader.engine.kmod. LoadError: the engine ends."""
-        return self._drive(get_fs_type(self.kmod, name), caller)
+        return self._drive(get_fs_type(self.kmod, name, caller.origin().task), caller)
 
     def _drive(self, steps: Generator[Any, Any, T], caller: Caller) -> T:
         try:

@@ -43,6 +43,7 @@ class Module:
         "state",
         "taints",
         "targets",
+        "task",
         "using_gplonly_symbols",
         "values",
     )
@@ -63,6 +64,7 @@ class Module:
         self.init_freed = False
         self.init_started = 0.0  # seconds, on the driver's clock
         self.using_gplonly_symbols = False
+        self.task = 0  # the number of whoever loads it
 
     @property
     def refcount(self) -> int:

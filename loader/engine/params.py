@@ -127,8 +127,12 @@ def _scalar(kind: str, value: str) -> str:
     return value if parse is None else parse(value)  # unknown: the module's own function
 
 
-def _array(parameter: Parameter, value: str) -> str:
-    """param_array: a comma-separated list, no longer than the array."""
+def _array(parameter: Parameter, value: str, before: str) -> str:
+    """param_array: a comma-separated list, no longer than the array.
+
+    Where nobody counts the elements that were set all are shown (param_array_get), the rest as
+    they were ``before``.
+    """
     kind, limit = parameter.type.removeprefix(ARRAY_OF), parameter.max_elements
     shown, left = [], PAGE_SIZE  # what follows a page is checked, but never seen
     for count, element in enumerate(_elements(value)):
@@ -138,6 +142,8 @@ def _array(parameter: Parameter, value: str) -> str:
         if left > 0:
             shown.append(text)
             left -= len(text) + 1
+    if not parameter.counted and left > 0:
+        shown += before.split(",")[len(shown) :]
     return page_of(",".join(shown))
 
 
@@ -158,14 +164,17 @@ def _copystring(parameter: Parameter, value: str) -> str:
     return value
 
 
-def set_parameter(parameter: Parameter, value: str | None) -> str:
-    """The text that the parameter shows after it was set to ``value`` (None: no "=")."""
+def set_parameter(parameter: Parameter, value: str | None, before: str) -> str:
+    """The text that the parameter shows after it was set to ``value`` (None: no "=").
+
+    ``before``: the text that it showed until then.
+    """
     if value is None:
         if parameter.type not in NO_ARGUMENT:
             raise _Invalid(errno.EINVAL)
         value = "1"
     if parameter.type.startswith(ARRAY_OF):
-        return _array(parameter, value)
+        return _array(parameter, value, before)
     if parameter.type == STRING:
         return _copystring(parameter, value)
     return _scalar(parameter.type, value)
@@ -239,7 +248,8 @@ def parse_args(module: str, text: str, parameters: Mapping[str, Parameter]) -> P
                 log.say(f"unknown parameter '{name}' ignored")
             continue
         try:
-            values[parameter.name] = set_parameter(parameter, value)
+            before = values.get(parameter.name, parameter.default)
+            values[parameter.name] = set_parameter(parameter, value, before)
         except _Invalid as invalid:
             number = invalid.errno
             if invalid.log:

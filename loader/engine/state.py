@@ -8,10 +8,12 @@ waits, none knows of files or threads. The order of the steps is in loader.engin
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from loader.config import MODULE_NAME_LEN, Config
 from loader.engine.log import KernelLog
@@ -39,11 +41,12 @@ _PERCPU_RESERVE = 8 << 10
 class Idempotent:
     """One load of an inode that is under way, and its result for those who came meanwhile."""
 
-    __slots__ = ("done", "errno")
+    __slots__ = ("done", "errno", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, task: int) -> None:
         self.done = False
         self.errno = 0
+        self.task = task  # the number of whoever loads
 
 
 class Memory:
@@ -95,36 +98,46 @@ class Kernel:
         self.memory = Memory(config.memory_limit)
         self.wakeup: Callable[[Hashable], None] = lambda key: None
         self.exporter: Callable[[str], str | None] = lambda symbol: None
+        self.listener: Callable[[Any], None] | None = None
+        """Told by the driver of each call's Course at its end, without the lock; it must be
+        quick, and not wait."""
+        self.next_n = itertools.count(1).__next__
+        """Numbers of the moments when something was counted, so that these have an order."""
         self._modules: dict[str, Module] = {}  # oldest first
         self._taints = Taints(self.log, config.module_sig)
         self._symbols = Symbols(self.log, config, self._taints)
         self._unloaded_tainted = UnloadedTaints()
         # name -> times << 2 | mask, oldest first: there may be a million
         self._duplicates: dict[str, int] = {}
-        self._idempotent: dict[Hashable, Idempotent | None] = {}  # None: nobody waits yet
+        self._idempotent: dict[Hashable, Idempotent | int] = {}  # a task: nobody waits yet
         self._percpu = 0
 
     # -- what failed, and how much it had taken ---------------------------------------------------
 
-    def kread_failed(self, count: int) -> None:
-        """A file or buffer could not be read; ``count`` bytes are lost."""
+    def kread_failed(self, count: int) -> int:
+        """A file or buffer could not be read; ``count`` bytes are lost. The number of that
+        moment."""
         with self.lock:
             self.counters.kread_failed(count)
+            return self.next_n()
 
-    def decompress_failed(self, image: ModuleImage) -> None:
-        """A compressed file did not unpack."""
+    def decompress_failed(self, image: ModuleImage) -> int:
+        """A compressed file did not unpack. The number of that moment."""
         with self.lock:
             self.counters.decompress_failed(image.clen)
+            return self.next_n()
 
-    def mod_stat_bump_becoming(self, image: ModuleImage) -> None:
-        """A load failed before it had memory of its own."""
+    def mod_stat_bump_becoming(self, image: ModuleImage) -> int:
+        """A load failed before it had memory of its own. The number of that moment."""
         with self.lock:
             self.counters.becoming_failed(image.len, image.clen)
+            return self.next_n()
 
-    def mod_stat_bump_invalid(self, image: ModuleImage) -> None:
-        """A load failed after it had memory of its own."""
+    def mod_stat_bump_invalid(self, image: ModuleImage) -> int:
+        """A load failed after it had memory of its own. The number of that moment."""
         with self.lock:
             self.counters.load_failed(image.len, image.clen)
+            return self.next_n()
 
     def say(self, lines: Sequence[str]) -> None:
         """Log ``lines``."""
@@ -136,7 +149,7 @@ class Kernel:
     def failed(self, failure: Failure) -> LoadError:
         """The error for a check that failed, once its lines are logged."""
         self.say(failure.log)
-        return LoadError(failure.errno)
+        return LoadError(failure.errno).because(" ".join(failure.log))
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -152,22 +165,23 @@ class Kernel:
 
     # -- one load for one inode (6.5 and later) ---------------------------------------------------
 
-    def idempotent(self, cookie: Hashable) -> Idempotent | None:
-        """The load under way for this inode; None if there was none: the caller's is the one."""
+    def idempotent(self, cookie: Hashable, task: int = 0) -> Idempotent | None:
+        """The load under way for this inode; None if there was none: that of ``task`` is the
+        one."""
         with self.lock:
-            if cookie not in self._idempotent:
-                self._idempotent[cookie] = None
-                return None
-            found = self._idempotent[cookie]
+            found = self._idempotent.get(cookie)
             if found is None:
-                found = self._idempotent[cookie] = Idempotent()
+                self._idempotent[cookie] = task
+                return None
+            if isinstance(found, int):
+                found = self._idempotent[cookie] = Idempotent(found)
             return found
 
     def idempotent_complete(self, cookie: Hashable, number: int) -> None:
         """The load of this inode ended with errno ``number``, 0 for success."""
         with self.lock:
             found = self._idempotent.pop(cookie)
-            if found is not None:
+            if type(found) is Idempotent:
                 found.errno = number
                 found.done = True
                 self.wakeup(found)
@@ -205,7 +219,15 @@ class Kernel:
     def _duplicate(self, name: str, reason: int, old: Module | None) -> LoadError:
         """try_add_failed_module, and the errno that the duplicate gets."""
         try_add_failed_module(self._duplicates, name, reason)
-        return LoadError(errno.EEXIST if old is not None and old.state == LIVE else errno.EBUSY)
+        error = LoadError(errno.EEXIST if old is not None and old.state == LIVE else errno.EBUSY)
+        error.noticed = self.next_n()
+        return error
+
+    def loader_of(self, name: str) -> int | None:
+        """The number of the task that loads, or has loaded, the module of that name."""
+        with self.lock:
+            module = self._modules.get(name)
+            return None if module is None else module.task
 
     # -- taints and symbols -----------------------------------------------------------------------
 
@@ -239,7 +261,7 @@ class Kernel:
             if self.release.module_namespaces and namespace.startswith(MODULE_NAMESPACE):
                 text = f"module tries to import module namespace: {namespace}"
                 self.say((f"{module.name}: {text}",))
-                raise LoadError(errno.EPERM)
+                raise LoadError(errno.EPERM).because(text)
         if imported and self.release.import_ns_shown:
             module.import_ns = page_of("\n".join(imported))
 
@@ -276,6 +298,11 @@ class Kernel:
         # may have to be read from a file, so not with the lock held.
         return errno.ENOENT if self.exporter(name) not in (None, module.name) else None
 
+    def is_exported(self, name: str) -> bool:
+        """A loaded module, or the kernel itself as far as that is known, exports it."""
+        with self.lock:
+            return bool(self._symbols.find(name) or name in (self._symbols.kernels or ()))
+
     def depends_missing(self, module: Module) -> bool:
         """A module that this one was built to need is not loaded."""
         with self.lock:
@@ -302,7 +329,7 @@ class Kernel:
                 self.log.write(line)
             if parsed.errno:
                 module.state = GOING
-                raise LoadError(parsed.errno)
+                raise LoadError(parsed.errno).because(" ".join(parsed.log))
             module.values = parsed.values
 
     def set_parameter(self, name: str, parameter: str, text: str) -> None:
@@ -325,8 +352,9 @@ class Kernel:
         with self.lock:
             module.in_sysfs = True
 
-    def went_live(self, module: Module, result: InitResult) -> None:
-        """Init succeeded: state Live, init memory freed, waiters woken, totals raised.
+    def went_live(self, module: Module, result: InitResult) -> int:
+        """Init succeeded: state Live, init memory freed, waiters woken, totals raised. The number
+        of that moment.
 
         What could fail for want of memory comes first, so that it is done or not begun.
         """
@@ -344,6 +372,7 @@ class Kernel:
             self.memory.give(layout.init)
             self.wakeup(module.name)
             self.counters.went_live(layout.total, layout.text_total)
+            return self.next_n()
 
     def _warn_of_positive(self, name: str, returns: int) -> None:
         told = f"init suspiciously returned {returns}, it should follow 0/-E convention"
@@ -358,14 +387,16 @@ class Kernel:
         with self.lock:
             self._remove(module)
 
-    def free_module(self, module: Module) -> None:
-        """A module goes for good: after its exit routine, or because its init failed."""
+    def free_module(self, module: Module) -> int:
+        """A module goes for good: after its exit routine, or because its init failed. The number of
+        that moment."""
         layout = module.image.layout
         with self.lock:
             self._remove(module)
             if self.config.unload_taint_tracking:
                 self._unloaded_tainted.add(module)
             self.memory.give(layout.core if module.init_freed else layout.total)
+            return self.next_n()
 
     def _remove(self, module: Module) -> None:
         self._symbols.remove(module)
@@ -398,7 +429,8 @@ class Kernel:
             if module is None or module.state == UNFORMED:
                 raise LoadError(errno.ENOENT)
             if module.sources:
-                raise LoadError(errno.EAGAIN)
+                users = ", ".join(source.name for source in module.sources)
+                raise LoadError(errno.EAGAIN).because(f"in use by {users}")
             if module.state != LIVE or (module.permanent and not force):
                 raise LoadError(errno.EBUSY)
             if module.references and not force:

@@ -18,6 +18,7 @@ from loader.calls import ANYONE, Call, Caller, File, open_here
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.budget import Budget, default_budget
+from loader.engine.course import Course
 from loader.engine.init_routines import InitRoutines
 from loader.engine.kmod import Kmod
 from loader.engine.kmod_threads import KmodThreads
@@ -98,6 +99,7 @@ class LiveKernel:
         self._files = Reader(self.kernel, Budget(limit, self._wakeup), self._wait)
         self._queues: dict[Hashable, _Queue] = {}
         self._pace = pace
+        self._course_now = time.monotonic if pace == 1.0 else self.now
         self._stopping = False
         self._leases = can_lease()
         self._handlers: dict[type, Callable[[Any, Caller], Any]] = {
@@ -130,33 +132,54 @@ class LiveKernel:
 
     def call(self, call: Call, caller: Caller = ANYONE) -> None:
         """Answer one call; returns when it succeeded. LoadError: its errno."""
-        caller.may_init_module()
-        if self._stopping or self.kernel.modules_disabled:
-            raise LoadError(SHUT_DOWN if self._stopping else errno.EPERM)
+        course = Course(self.kernel, call, caller.origin(), self._course_now)
         file = CallersFile(caller, self._files.read_new, self._leases)
         try:
-            steps = sequence.system_call(self.kernel, call, file)
-            self._go_on(steps, next(steps), caller, file)
+            caller.may_init_module()
+            if self._stopping or self.kernel.modules_disabled:
+                raise LoadError(SHUT_DOWN if self._stopping else errno.EPERM)
+            steps = sequence.system_call(self.kernel, call, file, course)
+            self._go_on(steps, next(steps), caller, file, course)
         except StopIteration:
             return
-        except LoadError:
+        except LoadError as error:
+            if not course.goes_on:
+                course.failed(error)
             raise
-        except Exception as error:
-            raise _load_error(error) from None
+        except Exception as unexpected:
+            made = _load_error(unexpected)
+            course.failed(made)
+            raise made from None
         finally:
             file.close()
             if file.share is not None:
                 self._files.release(file)
+            listener = self.kernel.listener
+            if listener is not None and not course.goes_on:
+                course.close()
+                listener(course)
 
     # -- requests of the kernel itself ------------------------------------------------------------
 
-    def request_module(self, string: str, caller: Caller = ANYONE, wait: bool = True) -> int:
+    def request_module(
+        self,
+        string: str,
+        caller: Caller = ANYONE,
+        wait: bool = True,
+        function: str = "request_module",
+    ) -> int:
         """What it came to: see loader.engine.kmod. LoadError: the engine ends."""
-        return self.autoload.request_module(string, caller, wait)
+        return self.autoload.request_module(string, caller, wait, function)
 
     def get_fs_type(self, name: str, caller: Caller = ANYONE) -> bool:
         """Is there such a file system, now or after a request? LoadError: the engine ends."""
         return self.autoload.get_fs_type(name, caller)
+
+    def provides(self, string: str) -> bool:
+        """Is a module live that ``string`` means?"""
+        modules = self.tree.resolve(string) if self.tree else ()
+        with self.kernel.lock:
+            return any(self.kernel.is_live(name) for name in modules)
 
     # -- what can be read -------------------------------------------------------------------------
 
@@ -198,7 +221,12 @@ class LiveKernel:
     # -- driving a sequence -----------------------------------------------------------------------
 
     def _go_on(
-        self, steps: sequence.Steps, step: sequence.Step, caller: Caller, file: CallersFile
+        self,
+        steps: sequence.Steps,
+        step: sequence.Step,
+        caller: Caller,
+        file: CallersFile,
+        course: Course,
     ) -> None:
         """From a step to the end, which is a StopIteration or a LoadError."""
         handlers = self._handlers
@@ -214,31 +242,43 @@ class LiveKernel:
             except LoadError as error:
                 step = steps.throw(error)
             except _Interrupted:
-                self._leave(steps, step, file)
+                self._leave(steps, step, file, course)
                 raise LoadError(errno.EINTR) from None
             except Exception as error:
                 step = steps.throw(error)
             else:
                 step = steps.send(reply)
 
-    def _leave(self, steps: sequence.Steps, step: sequence.Step, file: CallersFile) -> None:
+    def _leave(
+        self, steps: sequence.Steps, step: sequence.Step, file: CallersFile, course: Course
+    ) -> None:
         """The caller goes. A load that is running its init goes on in a thread of the engine."""
         if isinstance(step, sequence.RunInit):
-            finish = threading.Thread(target=self._finish, args=(steps, step, file), daemon=True)
+            rest = (steps, step, file, course)
+            finish = threading.Thread(target=self._finish, args=rest, daemon=True)
+            course.goes_on = True
             try:
                 finish.start()
             except RuntimeError:  # no thread can be had: its init ends here
+                course.goes_on = False
                 steps.close()
         else:
             steps.close()
 
-    def _finish(self, steps: sequence.Steps, step: sequence.Step, file: CallersFile) -> None:
+    def _finish(
+        self, steps: sequence.Steps, step: sequence.Step, file: CallersFile, course: Course
+    ) -> None:
         try:
-            self._go_on(steps, step, ANYONE, file)
-        except (StopIteration, LoadError):
+            self._go_on(steps, step, ANYONE, file, course)
+        except StopIteration:
             pass
+        except LoadError as error:
+            course.failed(error)
         except Exception as error:  # the load is undone, and there is nobody to tell
-            _load_error(error)
+            course.failed(_load_error(error))
+        if self.kernel.listener is not None:
+            course.close()
+            self.kernel.listener(course)
 
     def _wakeup(self, key: Hashable) -> None:
         queue = self._queues.get(key)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable
+from functools import partial
 
-from loader.calls import ANYONE, Caller, FinitModule, InitModule
+from loader.calls import Caller, FinitModule, InitModule, Origin, Task
 from loader.engine.state import Kernel
 from loader.engine.umh import Usermodehelper, exited
 from loader.errors import LoadError
@@ -91,20 +93,33 @@ class TreeModprobe:
 
     def execve(self, helper: Usermodehelper) -> Running:
         """OSError: ENOENT, it is another program."""
-        return Running(modprobe_of(self._kernel, self._modules, helper), self.insert)
+        caller = Caller(origin=partial(_origin, helper))
+        insert = partial(self.insert, caller)
+        return Running(modprobe_of(self._kernel, self._modules, helper), insert)
 
-    def insert(self, step: Insert) -> int:
+    def insert(self, caller: Caller, step: Insert) -> int:
         """0 or the errno."""
         try:
             fd = os.open(step.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 compression = self._kernel.config.compression
-                self._call(insertion(fd, step.params, 0, compression), ANYONE)
+                self._call(insertion(fd, step.params, 0, compression), caller)
             finally:
                 os.close(fd)
         except OSError as error:
             return error.errno or errno.EIO
         return 0
+
+
+def _origin(helper: Usermodehelper) -> Origin:
+    return helper_origin(helper, threading.get_native_id())
+
+
+def helper_origin(helper: Usermodehelper, tid: int) -> Origin:
+    """Where the calls come from of a helper that stands in the task ``tid``."""
+    command = " ".join((helper.path, *helper.arguments))
+    task = Task(os.path.basename(helper.path), tid, command=command, exe=helper.path, uid=0)
+    return Origin(task, asked_by=helper.arguments[-1])
 
 
 class Running:

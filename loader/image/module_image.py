@@ -8,6 +8,7 @@ acts on the answers. What only a real load needs (symbols, parameters) is read o
 from __future__ import annotations
 
 import errno
+from typing import NamedTuple
 
 from loader.calls import (
     MANGLED,
@@ -23,6 +24,16 @@ from loader.image.contents import Contents, extended_versions, read_contents, ve
 from loader.image.elf import ElfError, ElfModule
 from loader.image.elf_format import ELF_MAGIC, SHF_EXECINSTR, SHF_WRITE
 from loader.image.layout import Layout, layout
+
+
+class Facts(NamedTuple):
+    """The name and the sizes of an image, see there."""
+
+    name: str
+    read_bytes: int
+    len: int
+    clen: int
+    layout: Layout
 
 
 class ModuleImage:
@@ -44,6 +55,7 @@ class ModuleImage:
         "becoming_failure",
         "clen",
         "decompress_failure",
+        "facts",
         "forced",
         "layout",
         "layout_failure",
@@ -85,6 +97,12 @@ class ModuleImage:
         self._contents = contents
         self._elf: ElfModule | None = None
         self._config: Config | None = None  # of the kernel that will ask for the contents
+        self.facts: Facts | None = None
+
+    def state_facts(self) -> Facts:
+        """What can be told of it without holding it; to be asked for once it is complete."""
+        self.facts = Facts(self.name, self.read_bytes, self.len, self.clen, self.layout)
+        return self.facts
 
     @property
     def contents(self) -> Contents:

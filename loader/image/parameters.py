@@ -65,7 +65,8 @@ def _read_parameter(memory: _Memory, place: Place, parameter: Parameter, room: R
     elif kind.startswith(ARRAY_OF):
         maximum = memory.number(argument, _MAX, "<I") or None
         shown = _array_text(memory, kind.removeprefix(ARRAY_OF), argument, maximum or 0)
-        parameter = parameter._replace(max_elements=maximum, default=shown)
+        counted = memory.pointer(argument, _NUM) is not None or argument is None
+        parameter = parameter._replace(max_elements=maximum, default=shown, counted=counted)
     else:
         parameter = parameter._replace(default=_text(memory, kind, argument))
     room.take(len(parameter.default))
@@ -193,6 +194,7 @@ class Parameter(NamedTuple):
 
     ``max_elements``: of an array, or bytes of a "string"; None if not known. ``mode``: permissions
     in /sys/module/NAME/parameters, 0 where it is not shown. ``default``: its text until it is set.
+    ``counted``: the module knows how many elements of an array were set.
     """
 
     name: str
@@ -200,6 +202,7 @@ class Parameter(NamedTuple):
     max_elements: int | None = None
     mode: int = 0
     default: str = ""
+    counted: bool = True
 
 
 def parameters_of(types: Iterable[str]) -> dict[str, Parameter]:

@@ -15,6 +15,7 @@ from loader.release import Release
 _MOST_UNDERWAY = 200_000  # calls at once: more than there can be tasks that load modules
 _MOST_TASKS = 200_000  # whose parents and programs are remembered, where their ends do not come
 _MARK = "moment "
+_END_OF_TASK = "sched_process_exit"
 
 # What module_request names as the one who asked while __request_module's return is probed.
 _TRAMPOLINES = ("return_to_handler", "arch_rethook_trampoline", "ftrace_graph_caller")
@@ -34,14 +35,15 @@ class Assembler:
     """Takes events one by one; gives what they amount to as soon as that is known.
 
     ``release``: by whose rules failures are told apart. ``kinds``: of all events that may come.
-    ``who`` adds to a task that begins a call what else can be known of it.
+    ``who`` adds to a task that begins a call, at that time, what else can be known of it: once for
+    each task, where its end comes as well.
     """
 
     def __init__(
         self,
         release: Release,
         kinds: Iterable[str] = (),
-        who: Callable[[Task], Task] = lambda task: task,
+        who: Callable[[Task, float], Task] = lambda task, at: task,
     ) -> None:
         self._who = who
         self._judge = Judge(release, kinds)
@@ -50,6 +52,8 @@ class Assembler:
         self._programs: dict[int, str] = {}  # that tasks were seen to run
         self._requests: dict[int, ModuleRequest] = {}  # by the task that waits
         self._asked_for: dict[int, str] = {}  # modprobe's task -> what the kernel asked it for
+        self._described: dict[int, Task] = {}
+        self._ends_come = _END_OF_TASK in self._judge.kinds
         self._has_system_calls = any(kind.startswith("sys_") for kind in self._judge.kinds)
         self.used = 0
         """How many of the events were about modules."""
@@ -95,9 +99,19 @@ class Assembler:
     # -- calls ------------------------------------------------------------------------------------
 
     def _begin(self, event: Event, call: str | None) -> Underway:
-        task = self._task(event)
-        made = self._underway[event.tid] = Underway(event, call, self._who(task) if call else task)
+        task = self._described_task(event) if call else self._task(event)
+        made = self._underway[event.tid] = Underway(event, call, task)
         return made
+
+    def _described_task(self, event: Event) -> Task:
+        known = self._described.get(event.tid)
+        if known is None or known.name != event.task:
+            known = self._who(self._task(event), event.at)
+            if self._ends_come:
+                if len(self._described) >= _MOST_TASKS:
+                    self._described.clear()
+                self._described[event.tid] = known
+        return known
 
     def _task(self, event: Event) -> Task:
         tid = event.tid
@@ -144,7 +158,7 @@ class Assembler:
     def _task_ended(self, event: Event) -> Iterator[Item]:
         if event.tid in self._underway:
             yield from self._end(event.tid, DIED, event.at)
-        for known in (self._asked_for, self._parents, self._programs):
+        for known in (self._asked_for, self._parents, self._programs, self._described):
             known.pop(event.tid, None)
 
     def _forked(self, event: Event) -> Iterator[Item]:
@@ -201,6 +215,7 @@ class Assembler:
         if len(self._programs) >= _MOST_TASKS:
             self._programs.clear()
         self._programs[event.tid] = program
+        self._described.pop(event.tid, None)
         if not program.endswith("modprobe") and event.task != "modprobe":
             return
         tied = set(self._asked_for.values())
@@ -213,7 +228,7 @@ class Assembler:
 _SPECIAL: dict[str, Callable[[Assembler, Event], Iterator[Item]]] = {
     **{f"sys_{name}": Assembler._entered for name in SYSTEM_CALLS},
     **{f"sys_{name}{RETURN}": Assembler._returned for name in SYSTEM_CALLS},
-    "sched_process_exit": Assembler._task_ended,
+    _END_OF_TASK: Assembler._task_ended,
     "sched_process_exec": Assembler._executed,
     "sched_process_fork": Assembler._forked,
     "tracing_mark_write": Assembler._marked,

@@ -30,6 +30,8 @@ GAPS: dict[str, Gap] = {
     "missing": Gap("events missing from the text, by its own header", _ALL),
     "cut": Gap("the text ends in the middle", _ALL),
     "damaged": Gap("lines that are half an event", _ALL),
+    "torn": Gap("pages of the kernel's buffer that are cut or damaged", _ALL),
+    "foreign": Gap("records of the kernel's buffer that no format describes", _ALL),
     "misses": Gap("probes missed, by the kernel's count", _ALL),
     "no-calls": Gap(
         "recordings without events of system calls: what failed before load_module is not in them",
@@ -85,6 +87,10 @@ class Gaps:
     def names(self) -> set[str]:
         """The kinds that were met."""
         return set(self._counts)
+
+    def counts(self) -> dict[str, int]:
+        """How often each kind was met."""
+        return dict(self._counts)
 
     def rows(self) -> list[tuple[int, str, str]]:
         """(how often, what, fields that may be wrong or a dash), in the order of GAPS."""

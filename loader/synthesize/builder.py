@@ -44,7 +44,7 @@ _RODATA, _TEXT, _DATA = SHF_ALLOC, SHF_ALLOC | SHF_EXECINSTR, SHF_ALLOC | SHF_WR
 
 def build_module(spec: ModuleSpec) -> bytes:
     """The file of a module. UserError if ``spec.file_bytes`` are too few for it."""
-    return _Builder(spec).build()
+    return Builder(spec).build()
 
 
 def layout_of(spec: ModuleSpec, running: Release | None = None) -> Layout:
@@ -54,8 +54,11 @@ def layout_of(spec: ModuleSpec, running: Release | None = None) -> Layout:
     return layout(elf, Config(release=running or release()))
 
 
-class _Builder:
-    """Puts one module together: sections in the linker's order, and their symbols."""
+class Builder:
+    """Puts one module together: sections in the linker's order, and their symbols.
+
+    A subclass may know more of the kernel than a spec does (modfs.conformance.tiny).
+    """
 
     def __init__(self, spec: ModuleSpec) -> None:
         self.spec = spec
@@ -174,22 +177,28 @@ class _Builder:
     def init_and_exit_code(self) -> tuple[Symbol | None, Symbol | None]:
         """.init.text and .exit.text with init_module and cleanup_module, None without."""
         spec = self.spec
-        code = self.code()
+        code, relocations = self.init_routine() if spec.has_init else (b"", [])
         init = self.section(
-            ".init.text",
-            code * spec.has_init + self.noise(spec.init_text),
-            _TEXT,
-            _FUNCTION,
-            optional=True,
+            ".init.text", code + self.noise(spec.init_text), _TEXT, _FUNCTION, optional=True
         )
-        after = self.section(".exit.text", code * spec.has_exit, _TEXT, _FUNCTION, optional=True)
+        init.relocations += relocations
+        code = self.code() * spec.has_exit
+        after = self.section(".exit.text", code, _TEXT, _FUNCTION, optional=True)
         return (
             self.function("init_module", init) if spec.has_init else None,
             self.function("cleanup_module", after) if spec.has_exit else None,
         )
 
+    def init_routine(self) -> tuple[bytes, list[Relocation]]:
+        """The code of init_module, whole functions long, and its relocations."""
+        return self.code(), []
+
+    def namespace(self, symbol: str) -> str:
+        """The namespace that an export is in; empty for none."""
+        return ""
+
     def exports(self, kind: str, names: Sequence[str], functions: Mapping[str, Symbol]) -> None:
-        """__ksymtab and __kcrctab: for each symbol its address, name and namespace (none), and its
+        """__ksymtab and __kcrctab: for each symbol its address, name and namespace, and its
         version. The kernel searches them by halves, so they are in order.
         """
         if not names:
@@ -198,7 +207,7 @@ class _Builder:
         table = self.section("__ksymtab" + kind, bytes(size * len(names)), _RODATA, 4)
         for number, name in enumerate(sorted(names)):
             end = len(self.strings.data)
-            self.strings.data += name.encode() + b"\0\0"
+            self.strings.data += f"{name}\0{self.namespace(name)}\0".encode()
             entry = (
                 functions[name],
                 self.symbol(f"__kstrtab_{name}", self.strings, end),
@@ -283,18 +292,26 @@ class _Builder:
 
     def versions(self) -> None:
         """__versions: the CRC and name of each symbol it was built against."""
-        crcs = {name: symbol_crc(name) for name in self.undefined}
+        crcs = {name: self.crc(name) for name in self.undefined}
         crcs["module_layout"] = self.spec.module_layout_crc
         data = b"".join(struct.pack("<Q56s", crc, name.encode()) for name, crc in crcs.items())
         self.section("__versions", data, _RODATA, 32)
+
+    def crc(self, symbol: str) -> int:
+        """The version of a symbol that it needs."""
+        return symbol_crc(symbol)
+
+    def functions_in_struct(self) -> tuple[int, int]:
+        """Where struct module has the addresses of init and exit, in bytes."""
+        return INIT_OFFSET, self.spec.struct_module_size - EXIT_FROM_END
 
     def fill_this_module(self, init_module: Symbol | None, cleanup_module: Symbol | None) -> None:
         """struct module: its name, and the addresses of the two functions."""
         size = self.spec.struct_module_size
         name = self.spec.module_name.encode()
         self.this_module.data = (bytes(MODULE_NAME_OFFSET) + name).ljust(size, b"\0")
-        end = size - EXIT_FROM_END
-        for offset, function in ((INIT_OFFSET, init_module), (end, cleanup_module)):
+        init, end = self.functions_in_struct()
+        for offset, function in ((init, init_module), (end, cleanup_module)):
             if function is not None:
                 relocation = Relocation(offset, self.machine.absolute, function)
                 self.this_module.relocations.append(relocation)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
 from loader.errors import UserError
+from modfs.cli.buffer import buffer_option, parse_buffer
 from modfs.cli.options import NAMES, EngineOptions, engine_options
 from modfs.cli.statuses import FAILED, MISUSED, ending_with
 from modfs.mount.background import ENGINE, Kind, Manner, mount
 from modfs.mount.options import MountOptions
 
-_OWN = NAMES | {"log", "pid-file"}
+_OF_HOST = {"log", "pid-file", "buffer"}
+_OWN = NAMES | _OF_HOST
 
 
 @click.command(
@@ -32,6 +35,7 @@ In /etc/fstab (mount.fuse of the package fuse runs modfs, which must be in its P
 @click.option("-t", "_type", hidden=True)  # mount.fuse passes it on
 @click.option("--foreground", "-f", is_flag=True, help="Stay, until unmounted or Ctrl-C.")
 @click.option("--host", is_flag=True, help="This machine's own kernel, as it is seen; as root.")
+@buffer_option("With --host. ")
 @click.option("--log", type=click.Path(dir_okay=False), metavar="FILE",
     help="The server's log; SIGHUP has it go on in a new file of that name.")  # fmt: skip
 @click.option("--pid-file", type=click.Path(dir_okay=False), metavar="FILE",
@@ -49,11 +53,15 @@ def command(**values: Any) -> int:
     """
     parsed = MountOptions.parse(values.pop("options"), _OWN)
     if values.pop("host"):
-        if EngineOptions.pop(values) != EngineOptions() or parsed.own:
+        if EngineOptions.pop(values) != EngineOptions() or dict(parsed.own).keys() - _OF_HOST:
             raise UserError("--host is this machine's kernel: it is as it is", status=MISUSED)
+        for name, text in parsed.own:
+            values[name.replace("-", "_")] = text
         return _mount_host(values, parsed)
     for name, text in parsed.own:
         _override(values, name, text)
+    if values.pop("buffer") is not None:
+        raise UserError("--buffer is for --host", status=MISUSED)
     engine = EngineOptions.pop(values)
     engine.check()  # told here, not by the server
     return _mounted(engine.live, ENGINE, values, parsed)
@@ -77,9 +85,10 @@ def _mount_host(values: Any, options: MountOptions) -> int:
     from modfs.host.serve import HOST
     from modfs.tracing.tracefs import check
 
+    buffer = parse_buffer(values.pop("buffer"))
     with ending_with(FAILED):
         check()  # told here, not by the server
-    return _mounted(HostKernel, HOST, values, options)
+    return _mounted(partial(HostKernel, buffer), HOST, values, options)
 
 
 def _override(values: dict[str, Any], name: str, text: str) -> None:

@@ -184,6 +184,8 @@ def blacklisted(texts: Iterable[str]) -> frozenset[str]:
 # -- options, each described once -----------------------------------------------------------------
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+SOURCE = click.Path(path_type=Path)
+"""It may be a mount whose server does not answer: modfs.sources looks whether it is there."""
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from loader.errors import UserError
+from modfs.cli.buffer import buffer_option, parse_buffer
 from modfs.cli.incomplete import told
 from modfs.cli.options import FILE
 from modfs.cli.statuses import DONE, FAILED, MISUSED, complain, ending_with
@@ -25,6 +26,7 @@ Examples:
   modfs record -o boot.jsonl -- udevadm trigger --settle
   modfs record --seconds 60 -o minute.jsonl
   modfs record --from trace.txt -o boot.jsonl; modfs replay boot.jsonl
+  modfs record --conformance -o this-kernel; modfs verify this-kernel
 """
 
 
@@ -45,6 +47,12 @@ Examples:
     help="Where to; else to standard output.",
 )
 @click.option("--seconds", type=click.FloatRange(0, 1e9), help="End after that time.")
+@buffer_option()
+@click.option(
+    "--conformance",
+    is_flag=True,
+    help="Ask this machine's own kernel the harmless scenarios and compare; -o is a new folder.",
+)
 @click.option("--hook", is_flag=True, help="Print the script that begins it in an initramfs.")
 @click.option(
     "--kernel",
@@ -56,6 +64,8 @@ def command(
     trace: Path | None,
     output: Path | None,
     seconds: float | None,
+    buffer: str | None,
+    conformance: bool,
     hook: bool,
     kernel: str | None,
 ) -> int:
@@ -65,18 +75,29 @@ def command(
     some seconds, or while COMMAND runs. That needs root. The exit status is 1 if the recording is
     made, but not all is known: standard error has a table of what was not seen and which numbers
     that makes uncertain; or if COMMAND failed.
+
+    With --conformance this kernel is asked to load and remove tiny modules of modfs' own, good and
+    bad ones, and each answer is compared with the engine's, as modfs verify does: the status is 1
+    if any differs. It needs root and a kernel that loads unsigned modules; the modules are removed,
+    the taint E stays until the next boot.
     """
     if hook:
         from modfs.tracing.hook import hook as script
 
         sys.stdout.write(script())
         return DONE
+    if conformance:
+        if trace or words or seconds is not None or kernel:
+            raise UserError("--conformance goes with -o alone", status=MISUSED)
+        from modfs.cli.conformance import conformance as ask
+
+        return ask(output)
     if trace is None:
         if kernel is not None:
             raise UserError("--kernel is for --from; this machine's is known", status=MISUSED)
-        return _record_host(output, seconds, words)
-    if words or seconds is not None:
-        raise UserError("--from has no COMMAND and no --seconds", status=MISUSED)
+        return _record_host(output, seconds, words, buffer)
+    if words or seconds is not None or buffer is not None:
+        raise UserError("--from has no COMMAND, no --seconds and no --buffer", status=MISUSED)
     from modfs.tracing.record import recording_of
 
     with ending_with(MISUSED):
@@ -100,12 +121,15 @@ def _opened(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     return nullcontext(sys.stdout.buffer) if output is None else output.open("wb")
 
 
-def _record_host(output: Path | None, seconds: float | None, words: tuple[str, ...]) -> int:
+def _record_host(
+    output: Path | None, seconds: float | None, words: tuple[str, ...], buffer: str | None
+) -> int:
     from modfs.cli.incomplete import told_of
     from modfs.host.record import record
 
+    size = parse_buffer(buffer)
     with ending_with(FAILED):
-        recorded = record(lambda: _opened(output), seconds, words)
+        recorded = record(lambda: _opened(output), seconds, words, size)
     for line in recorded.missing:
         complain(line)
     status = told_of(recorded.account)

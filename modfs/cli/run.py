@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import click
@@ -31,6 +30,11 @@ Example:
     metavar="DIR",
     help="Join the engine that modfs mount serves there.",
 )
+@click.option(
+    "--autoload",
+    is_flag=True,
+    help="Have calls that miss something, such as mount(2), request modules, as the kernel does.",
+)
 @engine_options
 def command(**values: Any) -> int:
     """Run COMMAND, unchanged, and let it find a kernel that loads modules.
@@ -43,22 +47,23 @@ def command(**values: Any) -> int:
     engine.check()  # told here, not by the server
     words = values["command_line"] or (os.environ.get("SHELL", "/bin/sh"),)
     with ending_with(NOT_STARTED):
-        status = _run(engine, tuple(words), values["mount"], values["stats"])
+        status = _run(engine, tuple(words), values)
     if status < 0:
         _die_of(-status)
     return status
 
 
-def _run(
-    engine: EngineOptions, words: tuple[str, ...], mount: Path | None, file: str | None
-) -> int:
+def _run(engine: EngineOptions, words: tuple[str, ...], values: dict[str, Any]) -> int:
     """The command's exit status, or minus the signal that ended it. UserError, OSError."""
     from modfs.run.run import run
     from modfs.run.server import Plan
 
+    file, mount, autoload = values["stats"], values["mount"], values["autoload"]
     stats = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666) if file else None
     joined = mount.absolute() if mount else None
-    return run(Plan(words, engine.live, engine.modules, joined, stats))
+    # Which kernel a joined mount is, it does not tell.
+    formats = autoload and not joined and not engine.release().no_binfmt_autoload
+    return run(Plan(words, engine.live, engine.modules, joined, stats, autoload, formats))
 
 
 def _die_of(number: int) -> None:

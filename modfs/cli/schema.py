@@ -15,6 +15,8 @@ _FORMATS: dict[str, str] = {
     "scenario": "loader.simulate.scenario",
     "transcript": "modfs.verify.transcript",
     "recording": "loader.observe.recording_format",
+    "export": "modfs.export.write",
+    "top": "modfs.top.batch",
 }
 
 _EXAMPLE = """
@@ -36,6 +38,8 @@ def command(name: str) -> None:
     scenario     a line of what modfs replay reads (JSON lines)
     transcript   a line of what modfs verify reads (JSON lines)
     recording    a line of what modfs record writes (JSON lines)
+    export       what modfs export --json prints
+    top          a line that modfs top --json prints
     """
     definition = importlib.import_module(_FORMATS[name])
     print(json.dumps(getattr(definition, f"{name}_schema")(), indent=1, ensure_ascii=False))

@@ -12,6 +12,7 @@ import click
 
 from loader.config import Config
 from loader.engine.init_routines_file import read_init_routines
+from loader.image.symvers import read_kernel_exports
 from loader.keyring import Keyring
 from loader.observe.recording import is_recording
 from loader.release import choose_release
@@ -100,7 +101,7 @@ def command(
     with ending_with(MISUSED):
         for recordings in _groups(paths, given):
             for report in replay.reports(recordings):
-                _print(report)
+                show(report)
                 failed |= bool(report.differences)
                 if isinstance(report, Report):
                     reports.append(report)
@@ -143,13 +144,14 @@ class Replay:
         base = replace(self.base, keyring=keyring)
         init = read_init_routines(recordings.environment) if recordings.environment else None
         kconfig = configuration(recordings.config)
+        exports = read_kernel_exports(recordings.symbols) if recordings.symbols else None
         config = None
         with corpus(recordings.files, recordings.modules) as found:
             for path in recordings.transcripts:
                 transcript = Transcript.load(path)
                 config = settings(transcript, base, found.built_for, kconfig)
                 config = replace(config, release=self._release(transcript))
-                yield verify(transcript, found, config, init, self.mounting)
+                yield verify(transcript, found, config, init, self.mounting, exports)
             if recordings.sizes:
                 yield self._sizes(recordings.sizes, found, config or base)
 
@@ -171,7 +173,8 @@ def _mounting(wanted: bool) -> Mounting | None:
     return through_mount
 
 
-def _print(report: Report | SizesReport) -> None:
+def show(report: Report | SizesReport) -> None:
+    """How one of them compares, on standard output."""
     if isinstance(report, SizesReport):
         _tell(report.path, report.differences, f"{report.agreed} of {report.modules} modules")
         if report.missing:

@@ -357,8 +357,10 @@ def format_call(call: Call) -> str:
     return " ".join(map(quote, _call_words(call)))
 
 
-def format_request(request: RequestModule) -> str:
+def format_request(request: RequestModule | GetFsType) -> str:
     """The line, without its end, that is this request."""
+    if isinstance(request, GetFsType):
+        return f"get_fs_type {quote(request.name)}"
     verb = "request_module" if request.wait else "request_module_nowait"
     return f"{verb} {quote(request.string)}"
 

@@ -20,7 +20,7 @@ from loader.calls import (
     RequestModule,
 )
 from loader.errors import LoadError
-from modfs.control.grammar import format_call, format_request
+from modfs.control.grammar import GetFsType, format_call, format_request
 
 
 class RemoteKernel:
@@ -102,7 +102,13 @@ class RemoteKernel:
             fd, ours = caller.open(call.image, os.O_RDONLY)
             self._with_descriptor(call._replace(image=fd), fd, ours)
 
-    def request_module(self, string: str, caller: Caller = ANYONE, wait: bool = True) -> int:
+    def request_module(
+        self,
+        string: str,
+        caller: Caller = ANYONE,
+        wait: bool = True,
+        function: str = "request_module",
+    ) -> int:
         """What it came to (loader.engine.kmod), but for a wait status: the mount tells of that
         only that it was not 0, and so does -EREMOTEIO."""
         try:
@@ -110,6 +116,18 @@ class RemoteKernel:
         except LoadError as error:
             return -(error.errno or errno.EIO)
         return 0
+
+    def get_fs_type(self, name: str, caller: Caller = ANYONE) -> bool:
+        """Is there such a file system, now or after a request?"""
+        try:
+            self._write_line(format_request(GetFsType(name)))
+        except LoadError:
+            return False
+        return True
+
+    def provides(self, string: str) -> bool:
+        """What strings mean there is not known here: no."""
+        return False
 
     def wake(self) -> None:
         """Callers wait in the mount's own server; a killed one is answered when it is done."""

@@ -15,7 +15,8 @@ from modfs.host.kernel import HostKernel
 from modfs.mount.control_file import TextFile, encoded
 from modfs.texts import FILES
 
-_SERVER, _END = b".control/server", b".control/end"  # as in modfs.mount.directory
+# As in modfs.mount.directory
+_SERVER, _END, _STATUS = b".control/server", b".control/end", b".control/status"
 _ROOT = 1
 
 
@@ -41,6 +42,7 @@ class HostDirectory:
             self._texts[name.encode()] = mode, getattr(kernel, name)
         self._texts[_SERVER] = 0o444, lambda: f"{os.getpid()}\n"
         self._texts[_END] = 0o400, partial(_ending, end)
+        self._texts[_STATUS] = 0o444, kernel.status
         self._attributes: dict[bytes, Attributes] = {
             b"/" + name: Attributes(stat.S_IFREG | mode, inode=number)
             for number, (name, (mode, _)) in enumerate(self._texts.items(), 2)

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from loader.observe.sizes import Memory
 from modfs import observed
 from modfs.host.watch import loaded_sizes, missing, modules_before, watch
 from modfs.mount.ending import ENDING
+from modfs.mount.status import Serving, told
 from modfs.tracing.live import LiveTrace
 
 log = logging.getLogger("modfs.host")
@@ -37,17 +39,19 @@ class HostKernel:
     """Watches from its making on, in a thread, until `shutdown`.
 
     Whoever asks for a text first waits until all that happened before has been accounted.
-    UserError: the kernel cannot be watched.
+    ``buffer``: KiB a processor, None for the usual size. UserError: the kernel cannot be watched.
     """
 
-    def __init__(self) -> None:
-        self._trace = LiveTrace()
+    def __init__(self, buffer: int | None = None) -> None:
+        self._trace = LiveTrace(buffer=buffer)
         self._lock = threading.Lock()
         self._account = Account(rules(os.uname().release))
         self._memory = Memory()
         self._calls: deque[ObservedCall] = deque(maxlen=_LATEST)
         self._requests: deque[ModuleRequest] = deque(maxlen=_LATEST)
+        self._seen = 0
         self._over = False
+        self._since = time.time()
         # A signal that ends the server waits until there is somebody to clear up, see serve.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         self._trace.__enter__()
@@ -56,7 +60,10 @@ class HostKernel:
             self.before = modules_before(self._trace)
         for module in self.before:
             self._account.already_loaded(module.name, module.taints)
-        for line in (*missing(self._trace), *(f"removed what {n} left" for n in self._trace.left)):
+        for line in (
+            *missing(self._trace),
+            *(f"removed what {n} left" for n in self._trace.watched.left),
+        ):
             log.warning("%s", line)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -74,6 +81,7 @@ class HostKernel:
             self._memory.take(item)
             if isinstance(item, ObservedCall):
                 self._account.count(item)
+                self._seen += 1
                 self._calls.append(item)
             elif isinstance(item, ModuleRequest):
                 self._requests.append(item)
@@ -83,6 +91,7 @@ class HostKernel:
     def _up_to_now(self) -> None:
         """OSError: ETIMEDOUT: the machine is too busy for what has happened to be accounted."""
         if self._thread.is_alive() and not self._trace.sync(_PATIENCE) and not self._over:
+            log.warning("what has happened could not be accounted within %.0f seconds", _PATIENCE)
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     # -- what the directory shows -----------------------------------------------------------------
@@ -123,6 +132,13 @@ class HostKernel:
             f"{module.name} {module.size}{f' ({module.taints})' if module.taints else ''}\n"
             for module in self.before
         )
+
+    def status(self) -> str:
+        """What modfs status asks for; as far as was seen by now."""
+        serving = Serving(
+            os.uname().release, None, None, len(loaded_sizes()), self._seen, host=True
+        )
+        return told(serving, self._since)
 
     def kmsg(self) -> str:
         """The kernel's lines about modules."""

@@ -94,14 +94,17 @@ def record(
     opened: Callable[[], AbstractContextManager[IO[bytes]]],
     seconds: float | None,
     command: Sequence[str] = (),
+    buffer: int | None = None,
 ) -> Recorded:
     """Record to what ``opened`` opens, for ``seconds``, while ``command`` runs, or until a signal.
+
+    ``buffer``: KiB a processor, None for the usual size.
 
     What is in the file is whole lines at any time. OSError: it cannot be written. UserError: the
     kernel cannot be watched, or the command not be run.
     """
     told = threading.Event()
-    with _signals(told), LiveTrace() as trace, opened() as file:
+    with _signals(told), LiveTrace(buffer=buffer) as trace, opened() as file:
         writer = _Writer(file, told.set)
         writer.line(header_line(header(trace)))
         with suppress(OSError):

@@ -11,9 +11,9 @@ from loader.observe.events import Lost
 from loader.observe.recording import Before, Header
 from loader.observe.replay import rules
 from loader.observe.sizes import of_proc_modules
-from modfs.tracing.live import LiveTrace, stand_back
+from modfs.tracing.live import LiveTrace
 from modfs.tracing.probes import SPARE
-from modfs.who import describe
+from modfs.who import Who
 
 
 def header(trace: LiveTrace) -> Header:
@@ -24,9 +24,9 @@ def header(trace: LiveTrace) -> Header:
         release=os.uname().release,
         source="live",
         machine=os.uname().machine,
-        clock=trace.clock,
+        clock=trace.watched.clock,
         began=time.time(),
-        definitions=tuple(trace.definitions),
+        definitions=tuple(trace.watched.definitions),
     )
 
 
@@ -34,7 +34,7 @@ def modules_before(trace: LiveTrace) -> list[Before]:
     """The modules that are there now, from /proc/modules; of a trace since the boot none was there
     before. OSError."""
     found: list[Before] = []
-    if trace.since_boot:
+    if trace.watched.since_boot:
         return found
     with open("/proc/modules", encoding="utf-8", errors="backslashreplace") as file:
         for line in file:
@@ -58,8 +58,8 @@ def watch(trace: LiveTrace, emit: Callable[[Item], None]) -> int:
 
     To be run in a thread of its own, which takes no more than what others leave.
     """
-    stand_back()
-    assembler = Assembler(rules(os.uname().release), trace.kinds, describe)
+    who = Who(trace.watched.clock)
+    assembler = Assembler(rules(os.uname().release), trace.watched.kinds, who)
     events = 0
     for event in trace.events():
         if isinstance(event, Lost):
@@ -77,6 +77,6 @@ def missing(trace: LiveTrace) -> list[str]:
     """What this kernel's probes cannot tell, for people."""
     return [
         f"no {probe.name} event ({why}): {probe.tells} may not be known"
-        for probe, why in trace.refused
+        for probe, why in trace.watched.refused
         if probe.name not in SPARE
     ]

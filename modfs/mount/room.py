@@ -21,11 +21,11 @@ from typing import Any
 from modfs.control.client import Client
 from modfs.control.requests import Requests
 from modfs.control.results import shortened
-from modfs.mount.status import UnderWay, told
+from modfs.mount.status import Serving, UnderWay, told
 
 _MOST = 16_384
 _LEAST = 16
-_FEW = 2  # so many at once need no precaution: libfuse has begun with more threads
+_FEW = 2  # so many at once need no precaution once there were as many: libfuse keeps its threads
 _SPARE = 16  # threads for all else
 _BYTES_EACH = 64 << 10  # of a thread that waits: 42 KiB were measured
 
@@ -38,11 +38,12 @@ class BoundedRequests(Requests):
         self.most = most_requests()
         self._numbers = itertools.count()
         self._under_way: set[UnderWay] = set()  # adding and removing are single steps
+        self._had = 0  # so many were under way at once, up to _FEW
 
     def run(self, line: str, client: Client, command: str) -> int:
         """See Requests.run."""
         under_way = self._under_way
-        if len(under_way) >= _FEW and (len(under_way) >= self.most or not _can_start_a_thread()):
+        if not self._is_room():
             self.results.add(client.pid, command, line, "EAGAIN (too many at once)")
             return errno.EAGAIN
         this = UnderWay(client.pid, command, shortened(line), time.monotonic(), next(self._numbers))
@@ -52,9 +53,26 @@ class BoundedRequests(Requests):
         finally:
             under_way.discard(this)
 
+    def _is_room(self) -> bool:
+        now = len(self._under_way)
+        if now < self._had:
+            return True
+        if now >= self.most or not _can_start_a_thread():
+            return False
+        self._had = min(now + 1, _FEW)
+        return True
+
     def status(self, since: float) -> str:
         """What the mount's status file holds. ``since``: time.time() at the mount."""
-        return told(self.live, since, self.results.count, self._under_way.copy())
+        config, tree = self.live.config, self.live.tree
+        serving = Serving(
+            config.release.title,
+            config.compression,
+            str(tree.root.resolve()) if tree else None,
+            len(self.live.snapshot().modules),
+            self.results.count,
+        )
+        return told(serving, since, self._under_way.copy())
 
 
 # Without giving up Python's lock: neither call waits for anything.

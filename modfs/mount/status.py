@@ -8,14 +8,11 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from loader.errors import UserError
 from modfs.mount.aside import Silent, aside
 from modfs.mount.mountinfo import DEAD, FS_TYPE, STATUS, find, mounts
-
-if TYPE_CHECKING:
-    from loader.engine.threads import LiveKernel
 
 VERSION = 1
 ANSWERS, SILENT, DEAD_SERVER = "answers", "silent", "dead"
@@ -33,10 +30,21 @@ class UnderWay(NamedTuple):
     number: int  # no two are the same
 
 
-def told(live: LiveKernel, since: float, requests: int, under_way: Iterable[UnderWay]) -> str:
+class Serving(NamedTuple):
+    """What is served. ``kernel``: its release; ``loaded``: modules that it has now; ``requests``:
+    calls so far; ``host``: it is this machine's own."""
+
+    kernel: str
+    compression: str | None
+    tree: str | None
+    loaded: int
+    requests: int
+    host: bool = False
+
+
+def told(serving: Serving, since: float, under_way: Iterable[UnderWay] = ()) -> str:
     """The text of the file STATUS: a JSON object. ``since``: time.time() at the mount."""
     now = time.monotonic()
-    release, tree = live.config.release, live.tree
     waiting = [
         {
             "process": one.process,
@@ -50,11 +58,7 @@ def told(live: LiveKernel, since: float, requests: int, under_way: Iterable[Unde
         "version": VERSION,
         "process": os.getpid(),
         "since": round(since, 3),
-        "kernel": release.title,
-        "compression": live.config.compression,
-        "tree": str(tree.root.resolve()) if tree else None,
-        "loaded": len(live.snapshot().modules),
-        "requests": requests,
+        **serving._asdict(),
         "waiting": waiting,
     }
     return json.dumps(said) + "\n"

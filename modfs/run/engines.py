@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from loader.calls import SystemCalls
 from loader.engine.settings import Setting, settings
 from loader.engine.state import Kernel
 from loader.engine.threads import LiveKernel
@@ -15,6 +14,7 @@ from modfs.control.remote import RemoteKernel
 from modfs.fuse.files import Operation
 from modfs.mount.directory import ModulesDirectory
 from modfs.run import sandbox
+from modfs.run.autoload import Requests
 from modfs.run.misc_view import MiscView
 from modfs.run.module_view import Parameters
 from modfs.run.own_views import OwnViews
@@ -32,7 +32,7 @@ class Engine(Protocol):
     """
 
     @property
-    def kernel(self) -> SystemCalls: ...
+    def kernel(self) -> Requests: ...
 
     folder: Path
     compression: str

@@ -11,19 +11,21 @@ import threading
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError
 from modfs.run import sandbox, seccomp
+from modfs.run.autoload import Autoload
+from modfs.run.caught import Rules
 from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
 from modfs.run.own_views import OwnViews
 
 
-def start_kthreadd(keeper: Keeper) -> Kthreadd:
+def start_kthreadd(keeper: Keeper, caught: Rules | None = None) -> Kthreadd:
     """Fork it, from a process of one thread in the sandbox's user namespace. UserError: calls
-    cannot be caught."""
+    cannot be caught. ``caught``: more calls of helpers that are."""
 
     def prepare() -> tuple[int]:
         sandbox.join(keeper.namespaces[-1:])  # the mounts, which the server never sees
-        return (seccomp.install(),)
+        return (seccomp.install(caught),)
 
     try:
         return Kthreadd(prepare)
@@ -33,8 +35,10 @@ def start_kthreadd(keeper: Keeper) -> Kthreadd:
         raise UserError(f"calls cannot be caught: {error.strerror}") from None
 
 
-def serve_helpers(kthreadd: Kthreadd, live: LiveKernel, own: OwnViews) -> None:
+def serve_helpers(
+    kthreadd: Kthreadd, live: LiveKernel, own: OwnViews, autoload: Autoload | None = None
+) -> None:
     """Have ``live`` start its helpers there, and answer their calls."""
     live.autoload.programs = kthreadd
-    supervisor = Supervisor(kthreadd.descriptors[0], live, own)
+    supervisor = Supervisor(kthreadd.descriptors[0], live, own, autoload)
     threading.Thread(target=supervisor.run, daemon=True).start()

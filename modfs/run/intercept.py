@@ -18,6 +18,7 @@ from loader.config import MODULE_NAME_LEN
 from modfs import linux
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
+from modfs.run.autoload import Autoload
 from modfs.run.own_views import OwnViews
 from modfs.run.seccomp import Notification
 
@@ -87,8 +88,12 @@ class _Waiting:
 class Supervisor:
     """Serves one listener until no program is left that could call."""
 
-    def __init__(self, listener: int, engine: SystemCalls, own: OwnViews) -> None:
-        """``own``: what the server serves itself, and so never reads."""
+    def __init__(
+        self, listener: int, engine: SystemCalls, own: OwnViews, autoload: Autoload | None = None
+    ) -> None:
+        """``own``: what the server serves itself, and so never reads. ``autoload`` looks at the
+        calls that are not about modules."""
+        self._autoload = autoload
         self._listener = listener
         self._engine = engine
         self._own = own
@@ -112,7 +117,10 @@ class Supervisor:
 
     def _start_thread(self) -> None:
         self._idle += 1
-        threading.Thread(target=self._serve, daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, daemon=True).start()
+        except RuntimeError:  # none can be had: the others come back when they have answered
+            self._idle -= 1
 
     def _serve(self) -> None:
         """One thread: takes calls up and answers them, as long as it is needed."""
@@ -121,7 +129,11 @@ class Supervisor:
                 self._idle -= 1
                 if not self._idle:
                     self._start_thread()
-            seccomp.answer(self._listener, notification, self._answer(notification))
+            if notification.call in self._read:
+                seccomp.answer(self._listener, notification, self._answer(notification))
+            else:
+                self._look(notification)
+                seccomp.go_on(self._listener, notification)
             with self._lock:
                 if self._idle >= _IDLE_THREADS:
                     return
@@ -163,6 +175,20 @@ class Supervisor:
         finally:
             waiting.over()
         return 0
+
+    def _look(self, notification: Notification) -> None:
+        """At a call that the host's kernel will carry out."""
+        if self._autoload is None:
+            return
+        waiting = _Waiting(self._deaths, notification.tid)
+        try:
+            self._autoload.look(notification, Caller(waiting.pending))
+        except OSError:  # the engine ends, or the caller
+            return
+        except Exception:
+            log.exception("a call could not be looked at")
+        finally:
+            waiting.over()
 
     def _open_callers(self, notification: Notification) -> Callable[[File, int], tuple[int, bool]]:
         """The caller's descriptors as ours (loader.calls.Caller)."""

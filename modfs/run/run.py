@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from loader.errors import UserError
 from modfs.run import sandbox, seccomp
+from modfs.run.caught import Rules
 from modfs.run.server import EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
 
 _NAMESPACES_MAX = 2
@@ -41,7 +42,7 @@ def run(plan: Plan) -> int:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_passed_on(), signal.SIGCHLD})
     command = os.fork()
     if command == 0:
-        _become(plan.command, namespaces, ours, blocked)
+        _become(plan, namespaces, ours, blocked)
     _pass_on_early_ones(command)
     for namespace in namespaces:
         os.close(namespace)
@@ -84,17 +85,15 @@ def _wait(command: int) -> int:
 
 
 def _become(
-    command: tuple[str, ...],
-    namespaces: list[int],
-    channel: socket.socket,
-    blocked: Iterable[int],
+    plan: Plan, namespaces: list[int], channel: socket.socket, blocked: Iterable[int]
 ) -> NoReturn:
     """Enter the namespaces, have calls caught, and become the command. ``blocked``: the signals
     that it is to have blocked."""
     status = 126
+    command = plan.command
     try:
         sandbox.join(namespaces)
-        listener = _catch_calls()
+        listener = _catch_calls(plan.caught())
         socket.send_fds(channel, [b"listener"], [listener])
         os.close(listener)
         channel.recv(MESSAGE_MAX)
@@ -116,9 +115,9 @@ def _become(
         os._exit(status)
 
 
-def _catch_calls() -> int:
+def _catch_calls(caught: Rules | None) -> int:
     try:
-        return seccomp.install()
+        return seccomp.install(caught)
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise UserError(sandbox.NESTED) from None

@@ -9,12 +9,18 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import functools
 import os
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from loader.errors import UserError
 from modfs import linux
 from modfs.linux import libc, syscall
+from modfs.run import caught
+from modfs.run.caught import Condition, Rules
+
+_CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 
 
 def calls() -> dict[int, dict[int, str]]:
@@ -25,29 +31,55 @@ def calls() -> dict[int, dict[int, str]]:
     return found
 
 
-def _program() -> bytes:
-    """Allow everything but the module calls."""
-    instructions: list[tuple[int, int, int, int]] = []
+_Instruction = tuple[int, int, int, int]
+
+
+def _program(more: Rules | None = None) -> bytes:
+    """Allow everything but the module calls, and what ``more`` says."""
+    instructions: list[_Instruction] = []
     for audit, numbers in calls().items():
-        count = len(numbers)
+        block = [*_block(dict.fromkeys(numbers, ()) | (more or {}).get(audit, {}))]
         instructions += [
             (linux.BPF_LD_W_ABS, 0, 0, linux.SECCOMP_DATA_ARCH),
-            (linux.BPF_JMP_JEQ_K, 0, count + 3, audit),  # else past this block
-            (linux.BPF_LD_W_ABS, 0, 0, linux.SECCOMP_DATA_NR),
-            *((linux.BPF_JMP_JEQ_K, count - i, 0, nr) for i, nr in enumerate(numbers)),
-            (linux.BPF_RET_K, 0, 0, linux.SECCOMP_RET_ALLOW),
-            (linux.BPF_RET_K, 0, 0, linux.SECCOMP_RET_USER_NOTIF),
+            (linux.BPF_JMP_JEQ_K, 0, len(block), audit),  # else past this block
+            *block,
         ]
     instructions.append((linux.BPF_RET_K, 0, 0, linux.SECCOMP_RET_ALLOW))
     return b"".join(linux.SOCK_FILTER.pack(*instruction) for instruction in instructions)
 
 
-def install() -> int:
+def _block(rules: Mapping[int, tuple[Condition, ...]]) -> Iterator[_Instruction]:
+    """The verdict on the calls of one architecture."""
+    yield (linux.BPF_LD_W_ABS, 0, 0, linux.SECCOMP_DATA_NR)
+    for number, conditions in rules.items():
+        found = [*_verdict(conditions)]
+        yield (linux.BPF_JMP_JEQ_K, 0, len(found), number)
+        yield from found
+    yield (linux.BPF_RET_K, 0, 0, linux.SECCOMP_RET_ALLOW)
+
+
+def _verdict(conditions: tuple[Condition, ...]) -> Iterator[_Instruction]:
+    """The verdict on a call."""
+    notify = (linux.BPF_RET_K, 0, 0, linux.SECCOMP_RET_USER_NOTIF)
+    if not conditions:
+        yield notify
+        return
+    for argument, mask, value in conditions:
+        yield (linux.BPF_LD_W_ABS, 0, 0, linux.SECCOMP_DATA_ARGS + 8 * argument)
+        yield (linux.BPF_ALU_AND_K, 0, 0, mask)
+        yield (linux.BPF_JMP_JEQ_K, 0, 1, value)
+        yield notify
+    yield (linux.BPF_RET_K, 0, 0, linux.SECCOMP_RET_ALLOW)
+
+
+def install(more: Rules | None = None) -> int:
     """Catch the calls of this process and all that it starts; the listener's descriptor.
+
+    ``more``: calls beside those about modules.
 
     OSError: EACCES where it may not, EBUSY where somebody listens already.
     """
-    program = _program()
+    program = _program(more)
     buffer = ctypes.create_string_buffer(program, len(program))
     header = linux.SOCK_FPROG.pack(len(program) // 8, ctypes.addressof(buffer))
     listener = _install(header)
@@ -73,12 +105,13 @@ def _install(program: bytes) -> int:
 
 
 class Notification(NamedTuple):
-    """One caught call: who makes it, its name, its arguments as unsigned numbers."""
+    """One caught call: who makes it, its name, its arguments as unsigned numbers, AUDIT_ARCH_*."""
 
     id: int
     tid: int
     call: str
     arguments: tuple[int, ...]
+    audit: int = 0
 
 
 def receive(listener: int) -> Notification:
@@ -86,17 +119,30 @@ def receive(listener: int) -> Notification:
     buffer = bytearray(linux.SECCOMP_NOTIF.size)
     fcntl.ioctl(listener, linux.SECCOMP_IOCTL_NOTIF_RECV, buffer, True)
     number, tid, _, nr, arch, _, *arguments = linux.SECCOMP_NOTIF.unpack(buffer)
-    return Notification(number, tid, calls()[arch][nr], tuple(arguments))
+    return Notification(number, tid, _names()[arch][nr], tuple(arguments), arch)
+
+
+@functools.cache
+def _names() -> dict[int, dict[int, str]]:
+    """AUDIT_ARCH_* -> number -> name, of all calls that may be caught."""
+    more = caught.names()
+    return {audit: more.get(audit, {}) | numbers for audit, numbers in calls().items()}
+
+
+def go_on(listener: int, notification: Notification) -> None:
+    """Let the kernel carry the call out (5.5 on). A caller who is gone is no error."""
+    _send(listener, notification.id, 0, _CONTINUE)
 
 
 def answer(listener: int, notification: Notification, number: int) -> None:
     """Let the call return: 0, or fail with errno ``number``. A caller who is gone is no error."""
+    _send(listener, notification.id, -number, 0)
+
+
+def _send(listener: int, id: int, error: int, flags: int) -> None:
+    response = linux.SECCOMP_NOTIF_RESP.pack(id, 0, error, flags)
     try:
-        fcntl.ioctl(
-            listener,
-            linux.SECCOMP_IOCTL_NOTIF_SEND,
-            linux.SECCOMP_NOTIF_RESP.pack(notification.id, 0, -number, 0),
-        )
+        fcntl.ioctl(listener, linux.SECCOMP_IOCTL_NOTIF_SEND, response)
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise

@@ -32,6 +32,7 @@ modfs_watch() {{
     cd instances/{name} || return
     for modfs_clock in boot mono global; do echo $modfs_clock > trace_clock && break; done
     echo {buffer} > buffer_size_kb
+    echo 0 > options/record-cmd
     for modfs_event in {events}; do echo 1 > events/$modfs_event/enable; done
 }} 2>/dev/null
 

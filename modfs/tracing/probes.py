@@ -163,4 +163,5 @@ TRACEPOINTS: tuple[str, ...] = (
     "sched/sched_process_exit",
     "sched/sched_process_exec",
     "sched/sched_process_fork",
+    "task/task_rename",
 )

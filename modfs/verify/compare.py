@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +19,7 @@ from loader.config import MACHINES, BuiltFor, Config
 from loader.engine.init_routines import InitRoutines
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
+from loader.image.contents import Export
 from loader.kconfig import Kconfig, as_distributed
 from loader.release import release
 from modfs.verify.answerers import Answerer, AssumedKeyring, Direct
@@ -138,6 +139,8 @@ def _compare_text(step: Cat, text: str | None, timing_decides: bool, report: Rep
         return None
     if text is None:
         return "there is no such file"
+    if step.text is None:
+        return f"there is such a file: {text!r}"
     if timing_decides:
         ours, theirs = sums(step.path, text), sums(step.path, step.text)
         if ours is not None and ours == theirs:
@@ -187,8 +190,12 @@ def verify(
     config: Config,
     init_routines: InitRoutines | None = None,
     through_mount: Callable[[LiveKernel], AbstractContextManager[Answerer]] | None = None,
+    exports: Mapping[str, Export] | None = None,
 ) -> Report:
-    """Replay one transcript on a fresh engine of this ``config``, built as its modules say."""
+    """Replay one transcript on a fresh engine of this ``config``, built as its modules say.
+
+    ``exports``: what the kernel itself exports; None: whatever no module does.
+    """
     if config.built_for == BuiltFor():
         config = replace(config, built_for=corpus.built_for)
         config = replace(config, ima_appraise=as_distributed(config).ima_appraise)
@@ -196,6 +203,7 @@ def verify(
         config = replace(config, keyring=AssumedKeyring())
     live = LiveKernel(config, tree=corpus.tree, init_routines=init_routines)
     live.kernel.exporter = corpus.exporter
+    live.kernel.export_kernels(exports)
     engine = Direct(live)
     if through_mount is None:
         return compare_steps(transcript, engine, engine, corpus)

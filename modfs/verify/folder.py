@@ -5,6 +5,7 @@
     environment.json           how init routines behaved
     signing_key.x509           the kernel's certificate
     kernel.config[.gz]         its configuration
+    kernel.symbols[.zst]       what the kernel itself exports: Module.symvers or /proc/kallsyms
     modules.tsv                the memory that each module took (modfs.verify.sizes)
 
 Only transcripts or modules.tsv must be there.
@@ -29,6 +30,7 @@ class Recordings:
     keys: tuple[Path, ...] = ()
     config: Path | None = None
     sizes: Path | None = None
+    symbols: Path | None = None
 
 
 def read_folder(folder: Path) -> Recordings:
@@ -46,6 +48,7 @@ def read_folder(folder: Path) -> Recordings:
         (key,) if key else (),
         _first(folder, "kernel.config", "kernel.config.gz"),
         sizes,
+        _first(folder, "kernel.symbols", "kernel.symbols.zst"),
     )
 
 

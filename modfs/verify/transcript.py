@@ -34,7 +34,7 @@ from loader.documents.document import (
     schema,
     within,
 )
-from loader.documents.kinds import ERRNOS, Compression, Feature, KernelRelease, ModuleName
+from loader.documents.kinds import ERRNOS, Compression, Feature, KernelRelease
 from loader.errors import UserError
 from loader.words import did_you_mean, shown
 
@@ -92,10 +92,13 @@ class CallStep:
 
 @dataclass(frozen=True, slots=True)
 class Cat:
-    """A file that was read: a name in /sys/kernel/debug/modules, or an absolute path."""
+    """A file that was read: a name in /sys/kernel/debug/modules, or an absolute path.
+
+    ``text`` None: there was no such file.
+    """
 
     path: str
-    text: str
+    text: str | None
 
     def __str__(self) -> str:
         return f"cat {self.path}"
@@ -195,7 +198,9 @@ class HeaderTable(Table, forbid_unknown_fields=False):
     force_load: Annotated[bool | None, about("CONFIG_MODULE_FORCE_LOAD.")] = None
     force_unload: Annotated[bool | None, about("CONFIG_MODULE_FORCE_UNLOAD.")] = None
     modversions: Annotated[bool | None, about("CONFIG_MODVERSIONS.")] = None
-    blacklist: Annotated[tuple[ModuleName, ...], about("The boot option module_blacklist.")] = ()
+    blacklist: Annotated[
+        tuple[str, ...], about("The boot option module_blacklist, letter by letter.")
+    ] = ()
     format: Annotated[Literal[1], about("The version of this format.")] = 1
     kernel: Annotated[str, about("For people.")] = ""
     steps: Annotated[Count, about("For people: how many steps there are.")] = 0
@@ -234,7 +239,7 @@ class CatTable(Table):
     """A file that was read."""
 
     cat: Annotated[str, about("A name in /sys/kernel/debug/modules, or an absolute path.")]
-    text: Annotated[str, about("What was in it.")]
+    text: Annotated[str | None, about("What was in it; null: there was no such file.")]
 
 
 def transcript_schema() -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -27,12 +28,19 @@ def rows() -> Iterable[Row]:
         for string, target in (("xfs", 100_000), ("fs-xfs", 100_000)):
             live.request_module(string)
             rate = statistics.median(
-                REQUESTS / timed(partial(_ask, live, string)) for _ in range(BATCHES)
+                REQUESTS / _busy(partial(_ask, live, string)) for _ in range(BATCHES)
             )
             what = f"request_module {string}, which is live"
-            yield Row(what, "engine API", rate, target, "a second", at_least=True)
+            yield Row(what, "engine API, one processor", rate, target, "a second", at_least=True)
     seconds = min(timed(_thousand) for _ in range(5))
     yield Row("1,000 requesters on 50 places", "virtual time", seconds, 1.0, "seconds")
+
+
+def _busy(work: Callable[[], None]) -> float:
+    """Seconds of a processor that ``work`` takes: nothing in there waits, but others compute."""
+    begin = time.thread_time()
+    work()
+    return time.thread_time() - begin
 
 
 def _ask(live: LiveKernel, string: str) -> None:

@@ -57,6 +57,24 @@ for _ in range(int(sys.argv[1])):
 print(*(statistics.median(column) for column in zip(*pairs)))
 """
 
+# Makes calls that --autoload looks at, and one that it does not; prints their medians.
+LOOKED_AT = """
+import os, socket, statistics, sys, time
+def median(call):
+    times = []
+    for _ in range(int(sys.argv[1])):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+print(
+    median(lambda: os.close(os.open("/etc/passwd", os.O_RDONLY))),
+    median(lambda: socket.socket().close()),
+    median(lambda: os.stat("/etc/passwd")),
+)
+"""
+LOOKED_AT_LIMIT = 100e-6  # seconds
+
 
 def rows() -> Iterable[Row]:
     with made_modules() as [module]:
@@ -72,6 +90,28 @@ def rows() -> Iterable[Row]:
         )
         yield _busy(module)
     yield _helpers()
+    yield from _looked_at()
+
+
+def _looked_at() -> Iterable[Row]:
+    """What --autoload costs the calls that it looks at, and the others."""
+    script = [sys.executable, "-c", LOOKED_AT, str(CALLS // 4)]
+    medians = []
+    for options in ([], ["--autoload"]):
+        command = [MODFS, "run", *options, "--", *script]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        medians.append([float(word) for word in done.stdout.split()])
+    calls = zip(("open", "socket", "stat"), *medians, strict=True)
+    for call, without, with_it in calls:
+        caught = call != "stat"
+        yield Row(
+            f"{call}(2) with --autoload, {'looked at' if caught else 'which is not caught'}",
+            "absolute, beyond" if caught else "without",
+            (with_it - without) * 1e6 if caught else with_it / without,
+            LOOKED_AT_LIMIT * 1e6 if caught else 1.1,
+            unit="µs" if caught else "times",
+            detail=f"{readable(with_it)} : {readable(without)}",
+        )
 
 
 def _helpers() -> Row:

@@ -9,6 +9,7 @@ from tests.fuzz import (
     fuzz_lines,
     fuzz_packed,
     fuzz_peers,
+    fuzz_raw,
     fuzz_traces,
     fuzz_tree,
 )
@@ -22,6 +23,7 @@ _ALL = (
     fuzz_documents,
     fuzz_engine,
     fuzz_peers,
+    fuzz_raw,
     fuzz_traces,
 )
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.conftest import PROJECT
-from tests.kernels.debian import Kernel
+from tools.record.debian import Kernel
 
 _NOT_NEEDED = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packages", "turtledemo",
                "pydoc_data", "unittest")  # fmt: skip
@@ -25,12 +25,14 @@ _PACKAGES = ("click", "fuse.py", "msgspec", "elftools", "simpy", "zstandard", "c
              "_cffi_backend*")  # fmt: skip
 _PROGRAMS = ("fusermount", "ldconfig")
 _SECONDS = 400  # for a boot on a busy machine; one takes 30 to 60
+_COUNTED_SECONDS = 1500
 
 _INIT = r"""#!/bin/sh
 export PATH=/bin:/sbin HOME=/ PYTHONHOME=@HOME@ PYTHONPATH=/modfs LC_ALL=C.UTF-8
 mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
 mkdir -p /dev/pts /mnt /tmp; mount -t tmpfs none /tmp
 mount -t tracefs none /sys/kernel/tracing; mount -t debugfs none /sys/kernel/debug
+[ -e /m/fuse.ko ] && insmod /m/fuse.ko
 echo "@""BEGIN"
 modfs() { python3 -m modfs "$@"; }
 . /script
@@ -52,6 +54,8 @@ class Guest:
         self._busybox()
         self._python()
         self.modules = {name: self._module(name) for name in modules}
+        if any(kernel.modules.rglob("fuse.ko*")):  # else it is in the kernel itself
+            self._module("fuse")
 
     def _busybox(self) -> None:
         busybox = shutil.which("busybox")
@@ -113,9 +117,26 @@ class Guest:
         place.write_bytes(lzma.decompress(data) if path.suffix == ".xz" else data)
         return place
 
-    def run(self, script: str, processors: int = 2, memory: int = 1500) -> str:
+    def compile(self, source: Path, name: str) -> None:
+        """A program in C, as /bin/NAME."""
+        subprocess.run(
+            ["gcc", "-O2", "-static", "-o", self.root / "bin" / name, source], check=True
+        )
+
+    def run(
+        self,
+        script: str,
+        processors: int = 2,
+        memory: int = 1500,
+        counted: bool = False,
+        more: str = "",
+    ) -> str:
         """Boot, run ``script`` with /bin/sh, and give what it printed. RuntimeError: it did not
-        get to its end."""
+        get to its end.
+
+        ``counted``: a nanosecond there is an instruction, so that times do not depend on what else
+        this machine does. ``more``: of the kernel's command line.
+        """
         (self.root / "script").write_text(script)
         init = self.root / "init"
         init.write_text(_INIT.replace("@HOME@", self.home))
@@ -125,10 +146,12 @@ class Guest:
         with image.open("wb") as file:
             subprocess.run(["sh", "-c", packing], cwd=self.root, stdout=file, check=True)
         command = [
-            *("timeout", str(_SECONDS), "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"),
+            *("timeout", str(_COUNTED_SECONDS if counted else _SECONDS)),
+            *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"),
+            *(("-icount", "shift=0,sleep=off") if counted else ()),
             *("-m", str(memory), "-smp", str(processors), "-nographic", "-no-reboot"),
             *("-kernel", str(self.kernel.image), "-initrd", str(image), "-append"),
-            "console=ttyS0 loglevel=1 panic=-1 nokaslr mitigations=off no_timer_check",
+            f"console=ttyS0 loglevel=1 panic=-1 nokaslr mitigations=off no_timer_check {more}",
         ]
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
         text = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "")

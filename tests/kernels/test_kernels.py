@@ -6,6 +6,7 @@ from that kernel's own /proc/modules; no time is looked at.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -18,12 +19,12 @@ from loader.config import Config
 from loader.image.module_image import ModuleImage, read_image
 from loader.observe.call import ObservedCall
 from loader.observe.recording import Recording
-from loader.observe.replay import account
-from loader.release import release
+from loader.observe.replay import account, rules
 from modfs.texts import stats
 from modfs.tracing.hook import hook
-from tests.kernels.debian import fetch
+from modfs.tracing.record import recording_of
 from tests.kernels.guest import Guest
+from tools.record.debian import fetch
 
 VERSIONS = os.environ.get("MODFS_TEST_KERNELS", "").split()
 MODULES = ("dummy", "loop", "acpi-cpufreq")
@@ -59,6 +60,7 @@ mount -t nosuchfs x /tmp/tmp
 rmmod dummy
 insmod /m/dummy.ko
 shown stats losses failed_inits calls kmsg
+echo "@""FILE mounted"; modfs status /tmp/m; modfs status --json /tmp/m; echo "@""END"
 echo "@""FILE modes"; ls -l /tmp/m; echo "@""END"
 echo "@""FILE proc_modules"; cat /proc/modules; echo "@""END"
 kill -TERM $recorder; wait $recorder; echo "@""FILE status"; echo $?; echo "@""END"
@@ -76,6 +78,7 @@ sh /hook.sh
 insmod /m/loop.ko
 insmod /m/loop.ko
 echo "@""FILE hooked"; ls /sys/kernel/tracing/instances; echo "@""END"
+echo "@""FILE text"; cat /sys/kernel/tracing/instances/modfs_boot/trace; echo "@""END"
 python3 -m modfs record --seconds 0.1 -o /tmp/boot.jsonl
 echo "@""FILE boot"; cat /tmp/boot.jsonl; echo "@""END"
 echo "@""FILE left_of_hook"; ls /sys/kernel/tracing/instances /run
@@ -96,7 +99,7 @@ class Boot(NamedTuple):
 
     def image(self, name: str) -> ModuleImage:
         """What the engine's reader says of a module."""
-        config = Config(release=release(self.guest.kernel.release))
+        config = Config(release=rules(self.guest.kernel.release))
         found = read_image(self.guest.modules[name].read_bytes(), 0, config)
         assert isinstance(found, ModuleImage)
         return found
@@ -107,7 +110,9 @@ def boot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     guest = Guest(fetch(request.param), MODULES, tmp_path_factory.mktemp(request.param))
     (guest.root / "hook.sh").write_text(hook())
     printed = guest.run(_SCRIPT.replace("STORM", str(STORM)))
-    (request.config.rootpath / f"tests/kernels/.cache/{request.param}.txt").write_text(printed)
+    seen = request.config.rootpath / f"tests/kernels/.cache/{request.param}.txt"
+    seen.parent.mkdir(exist_ok=True)
+    seen.write_text(printed)
     found = re.findall(r"@FILE (\w+)\n(.*?)@END\n", printed, re.DOTALL)
     return Boot(guest, dict(found))
 
@@ -208,3 +213,31 @@ def test_a_hook_began_before_there_was_any_python(boot: Boot, tmp_path: Path) ->
     assert found[0].memory_size == boot.image("loop").layout.total
     assert not recording.before and recording.whole and not account(recording).gaps
     assert "modfs" not in boot.files["left_of_hook"]
+
+
+def test_the_text_of_the_same_buffer_says_the_same(boot: Boot, tmp_path: Path) -> None:
+    """The kernel's own text of what was then read from trace_pipe_raw; it has whole microseconds,
+    and no names of tasks."""
+    (tmp_path / "trace").write_text(boot.files["text"])
+    (tmp_path / "boot.jsonl").write_text(boot.files["boot"])
+    texts = recording_of(tmp_path / "trace", boot.guest.kernel.release).items
+    raws = Recording.read(tmp_path / "boot.jsonl").items
+    told = [[item for item in items if isinstance(item, ObservedCall)] for items in (texts, raws)]
+    assert len(told[0]) == len(told[1]) == 3
+    for text, raw in zip(*told, strict=True):
+        assert raw.begin is not None and text.begin is not None
+        assert abs(raw.begin - text.begin) < 2e-6
+        for name in ("call", "result", "outcome", "file", "read", "length", "module", "memory"):
+            assert getattr(raw, name) == getattr(text, name), name
+
+
+def test_status_tells_of_it(boot: Boot) -> None:
+    *table, said = boot.files["mounted"].splitlines()
+    assert table[1].split()[:2] == ["/tmp/m", boot.guest.kernel.release]
+    told = json.loads(said)
+    assert (told["state"], told["host"], told["loaded"], told["waiting"]) == (
+        "answers",
+        True,
+        2,
+        [],
+    )

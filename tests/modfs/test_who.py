@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 from loader.calls import Task
-from modfs.who import describe
+from modfs.who import Who
 
 
 def test_a_process_that_is_there() -> None:
@@ -15,7 +16,7 @@ def test_a_process_that_is_there() -> None:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert process.stdout and process.stdout.read(1) == b"1"  # it runs by now
-        found = describe(Task("python3", process.pid))
+        found = Who()(Task("python3", process.pid), 0)
     finally:
         process.communicate(b"\n")
     assert found.parent == os.getpid()
@@ -28,4 +29,18 @@ def test_one_that_has_gone() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
     task = Task("true", process.pid, exe="/bin/true")
-    assert describe(task) == task
+    assert Who("boot")(task, 1e9) == task
+
+
+def test_another_that_has_its_number_since() -> None:
+    """Who began after the call has not made it; by the clock that /proc has as well."""
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        task = Task("sleep", process.pid)
+        assert Who("boot")(task, now + 1).uid == os.getuid()
+        assert Who("boot")(task, now - 60) == task
+        assert Who("global")(task, now - 60).uid == os.getuid()
+    finally:
+        process.kill()
+        process.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -98,15 +97,10 @@ def environment_file(workshop: Path) -> Path:
 
 
 @pytest.fixture
-def open_workshop(workshop: Path) -> Iterator[Path]:
+def open_workshop(workshop: Path) -> Path:
     """Other users can get to the files of the test."""
-    folders = [folder for folder in workshop.parents if folder != Path("/tmp")][:3]
-    modes = {folder: stat.S_IMODE(folder.stat().st_mode) for folder in [workshop, *folders]}
-    for folder in modes:
-        folder.chmod(modes[folder] | 0o755)
-    yield workshop
-    for folder, mode in modes.items():
-        folder.chmod(mode)
+    workshop.chmod(0o755)
+    return workshop
 
 
 def request(mount: Path, *lines: str) -> int:

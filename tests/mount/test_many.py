@@ -15,7 +15,7 @@ import pytest
 
 from modfs.mount import room
 from tests.mount.conftest import request, stats, wait_for
-from tests.unprivileged import run_as_nobody
+from tests.unprivileged import GAMES, run_as_nobody
 
 MANY = 1500
 
@@ -118,13 +118,35 @@ def test_a_server_that_may_not_have_more_threads(
         "after": ("", "prlimit --pid $(cat mount/.control/server) --nproc=60:"),
     }[when]
     script = LIMITED.replace("BEFORE", limit[0]).replace("AFTER", limit[1])
-    done = run_as_nobody(script, open_folder, environment | {"WRITERS": WRITERS + SETTLED})
+    refused = _refused(script, open_folder, environment)
+    assert 100 < refused < 200  # some could be taken in
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_server_whose_user_has_more_threads_than_allowed(
+    open_folder: Path, environment: dict[str, str]
+) -> None:
+    """libfuse cannot begin another thread from the first request on: none may wait."""
+    others = "import threading, time; time.sleep(0.1)\n"
+    others += "for _ in range(80): threading.Thread(target=time.sleep, args=(100,)).start()\n"
+    others += "print(flush=True); time.sleep(100)"
+    after = f"python3 -c '{others}' > up & others=$!; trap 'kill -9 $others' EXIT\n"
+    after += "while ! [ -s up ]; do sleep 0.1; done\n"
+    after += "prlimit --pid $(cat mount/.control/server) --nproc=60:"
+    script = LIMITED.replace("BEFORE", "").replace("AFTER", after)
+    assert _refused(script, open_folder, environment) == 200
+
+
+def _refused(script: str, folder: Path, environment: dict[str, str]) -> int:
+    """How many writers were; the others wait, and readers do not."""
+    writers = {"WRITERS": WRITERS + SETTLED}
+    done = run_as_nobody(script, folder, environment | writers, user=GAMES)
     assert done.returncode == 0, done.stderr
     ends, shown, loaded = done.stdout.splitlines()[-3:]
     assert ends.startswith("{'EAGAIN': "), ends
-    assert 100 < int(ends.split()[1].rstrip("}")) < 200  # some could be taken in
     assert loaded.endswith("Mods ever loaded\t0")
     assert int(shown) > 0
+    return int(ends.split()[1].rstrip("}"))
 
 
 def test_the_bound_follows_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:

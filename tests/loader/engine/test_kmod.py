@@ -81,7 +81,9 @@ def test_the_helpers_arguments() -> None:
     assert words == [("-q", "--", "we ird;$name"), ("-q", "--", ""), ("-q", "--", "fs-")]
 
 
-@pytest.mark.parametrize("length, result", [(54, 0), (55, 0), (56, -36), (57, -36), (200, -36)])
+@pytest.mark.parametrize(
+    "length, result", [(54, 0), (55, 0), (56, -36), (57, -36), (63, -36), (64, -36), (200, -36)]
+)
 def test_the_length_of_the_string(length: int, result: int) -> None:
     """[E4] In bytes; what is refused has no helper and no line in the log."""
     world = World()

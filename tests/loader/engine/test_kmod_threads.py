@@ -23,7 +23,7 @@ from loader.tree.tree import Tree
 from tests.loader.engine.helpers import Runs, Script
 from tests.loader.engine.test_kmod import BUSY, DUPLICATE
 
-PACE = 20.0
+PACE = 8.0  # two of its seconds are time enough for 75 threads to begin
 ETIME = -errno.ETIME
 
 

@@ -15,6 +15,7 @@ TYPES = (
 )
 KNOWN = {name: Parameter(name, name) for name in TYPES}
 KNOWN["list"] = Parameter("list", "array of int", 3)
+KNOWN["rest"] = Parameter("rest", "array of int", 4, default="9,8,7,6", counted=False)
 KNOWN["names"] = Parameter("names", "array of charp")
 KNOWN["string"] = Parameter("string", "string", 8)
 KNOWN["own"] = Parameter("own", "some_type_of_the_module")
@@ -46,6 +47,8 @@ def value(text: str) -> str:
         ("invbool=n", "N"),
         ("bint=y", "1"),
         ("list=1,2,3", "1,2,3"),
+        ("rest=1,2", "1,2,7,6"),  # recorded: all are shown where nobody counts
+        ("rest=1,2 rest=3", "3,2,7,6"),
         ("names=a,b,c,d", "a,b,c,d"),
         ('charp="two words"', "two words"),
         ("charp=", ""),

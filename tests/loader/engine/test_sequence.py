@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from loader.calls import Call, DeleteModule, FinitModule, InitModule
+from loader.calls import NOBODY, Call, DeleteModule, FinitModule, InitModule
 from loader.config import Config
+from loader.engine.course import Course
 from loader.engine.module import InitResult
 from loader.engine.sequence import (
     Check,
@@ -73,7 +74,8 @@ class Driven:
         self.found = found
         self.kinds: list[type] = []
         self.errno: int | None = None
-        self._steps = system_call(kernel, call, Files(found, file))
+        self.course = Course(kernel, call, NOBODY, lambda: 0.0)
+        self._steps = system_call(kernel, call, Files(found, file), self.course)
         self._resume(lambda: next(self._steps))
 
     def _resume(self, resume: Any) -> None:

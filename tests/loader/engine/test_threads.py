@@ -364,6 +364,16 @@ def test_dependencies_hold_a_reference(make: Callable[..., Path]) -> None:
     assert errno_of(live, DeleteModule("giver")) == 0
 
 
+def test_a_symbol_may_be_another_modules_than_the_one_it_was_built_for(
+    make: Callable[..., Path],
+) -> None:
+    """Recorded: the kernel asks for the symbol; what .modinfo depends on is modprobe's matter."""
+    live = engine()
+    assert errno_of(live, FinitModule(make("twin", exports=("give",)))) == 0
+    user = make("user", imports=("give",), depends=("giver",))
+    assert errno_of(live, FinitModule(user)) == 0
+
+
 def test_a_symbol_of_a_coming_module_is_waited_for(make: Callable[..., Path]) -> None:
     live = engine(giver=InitRoutine(seconds=SLOW))
     with in_thread(live, FinitModule(make("giver", exports=("give",)))):

@@ -106,3 +106,21 @@ def test_requests_decided_anew(environment: dict[str, str], recorded: Path) -> N
     failed = int(re.findall(r"becoming\t(\d+)", done.stdout)[0])
     assert failed < 119 and "Mods ever loaded\t35\n" in done.stdout
     assert "requests decided anew, 0 kept as they were" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("record", "--buffer", "1"),
+        ("record", "--buffer", "4 apples"),
+        ("record", "--buffer", "5GB"),
+        ("record", "--from", STOCK[0], "--buffer", "4MB"),
+        ("mount", "--buffer", "4MB", "nowhere"),
+        ("mount", "--host", "-o", "buffer=0", "nowhere"),
+        ("mount", "--host", "-o", "kernel=6.4", "nowhere"),
+    ],
+)
+def test_buffers_that_cannot_be(environment: dict[str, str], words: tuple[object, ...]) -> None:
+    done = modfs(environment, *words)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) <= 3 and "Traceback" not in done.stderr

@@ -39,7 +39,7 @@ def test_a_wrong_size_is_told(tmp_path: Path, recorded: Corpus) -> None:
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "needs the columns file, total_mod_size"), (HEAD + "a.ko\t1\tx\t1\n", "line 2: a size")],
+    [("", "needs the columns file, core_size"), (HEAD + "a.ko\t1\tx\t1\n", "line 2: a size")],
 )
 def test_no_table_of_sizes(text: str, told: str, tmp_path: Path, recorded: Corpus) -> None:
     table = tmp_path / "modules.tsv"

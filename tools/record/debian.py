@@ -1,11 +1,12 @@
 """Debian's own kernels, fetched from its archive and unpacked, without touching the system's apt.
 
-python -m tests.kernels.debian 6.12 7.3      prints where each was unpacked
+python -m tools.record.debian 6.12 7.3      prints where each was unpacked
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -47,6 +48,27 @@ def fetch(version: str) -> Kernel:
     (modules,) = (path for path in (place / "root").glob("**/lib/modules/*") if path.is_dir())
     (image,) = (place / "root").glob("**/vmlinuz*")
     return Kernel(modules.name, image, modules)
+
+
+def fetch_source(version: str) -> Path:
+    """The unpacked source of the newest kernel of that version. RuntimeError: there is none."""
+    name = f"linux-source-{version}"
+    place = CACHE / name
+    if not (place / "done").exists():
+        _apt("update", tool="apt-get")
+        if name not in _apt("pkgnames", name, tool="apt-cache").split():
+            raise RuntimeError(f"Debian has no package {name}")
+        place.mkdir(parents=True, exist_ok=True)
+        _apt("download", name, tool="apt-get", cwd=place)
+        (package,) = place.glob("*.deb")
+        subprocess.run(["dpkg", "-x", package, place / "root"], check=True)
+        (archive,) = (place / "root").rglob("linux-source-*.tar.*")
+        subprocess.run(["tar", "-xf", archive, "-C", place], check=True)
+        shutil.rmtree(place / "root")
+        package.unlink()
+        (place / "done").touch()
+    (source,) = (path for path in place.iterdir() if path.is_dir())
+    return source
 
 
 def _packages(version: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""What others' dashboards read: measures by Prometheus' conventions, of any SOURCE."""

@@ -1,0 +1,125 @@
+"""Scenarios are data, and those by chance can be made again."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from loader.config import Config
+from loader.image.elf import ElfError, ElfModule
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec
+from modfs.cli.verify import Replay
+from modfs.conformance.abi import Abi, learn_abi
+from modfs.conformance.answers import Answer, Answered
+from modfs.conformance.damaged import damaged, mutated
+from modfs.conformance.files import Files, make_files
+from modfs.conformance.folder import Recorded, header, skeleton, write_folder
+from modfs.conformance.host import harmless_steps
+from modfs.conformance.scenario import Scenario, expanded, random_scenario, scenarios
+from modfs.verify.compare import Report
+from modfs.verify.folder import read_folder
+
+
+@pytest.fixture(scope="module", params=["x86_64", "aarch64"])
+def abi(request: pytest.FixtureRequest) -> Abi:
+    """Of a kernel whose own modules are two of mkmod's."""
+    specs = (ModuleSpec("one", machine=request.param), ModuleSpec("two", machine=request.param))
+    return learn_abi(build_module(spec) for spec in specs)
+
+
+@pytest.fixture(scope="module")
+def files(abi: Abi) -> Files:
+    return make_files(abi)
+
+
+def test_what_modules_tell_of_their_kernel(abi: Abi) -> None:
+    spec = ModuleSpec("any", machine=abi.machine)
+    assert abi.vermagic.startswith("6.12.117 SMP") and abi.series == "6.12"
+    assert abi.struct_module_size == spec.struct_module_size
+    assert (abi.init_offset, abi.exit_offset) == (0x138, spec.struct_module_size - 0x50)
+    assert abi.module_layout_crc == spec.module_layout_crc and not abi.flagged
+
+
+def test_all_files_that_scenarios_name_are_made(files: Files) -> None:
+    kinds = {**files.kinds, "real": []}
+    for scenario in scenarios():
+        for step in expanded(scenario, kinds, True):
+            named = [step.get("file") or "", *step.get("files", ())]
+            for name in named:
+                assert not name.startswith("files/") or name[6:] in files.contents, (scenario, step)
+
+
+def test_chance_has_a_seed(files: Files) -> None:
+    first, again, other = (random_scenario(seed, files.kinds) for seed in (1, 1, 2))
+    assert first.steps == again.steps != other.steps
+    assert {"finit_module", "init_module", "delete_module"} <= {s.get("op") for s in first.steps}
+
+
+def test_without_statistics_none_are_read(files: Files) -> None:
+    scenario = Scenario("s", "", ({"cat": "stats"}, {"op": "delete_module", "name": "x"}), after=())
+    assert [*expanded(scenario, files.kinds, False)] == [
+        {"op": "delete_module", "name": "x"},
+        {"cat": "/proc/modules"},
+    ]
+
+
+def test_damage_is_damage(files: Files) -> None:
+    """Each copy differs from the good one, and most are refused as ELF."""
+    good = files.contents["ok_a.ko"]
+    copies = dict(damaged(good))
+    assert good not in copies.values()
+    refused = 0
+    for data in copies.values():
+        try:
+            ElfModule(data, int.from_bytes(good[18:20], "little")).cache_indices(None)
+        except ElfError:
+            refused += 1
+    assert refused > len(copies) // 2
+    assert mutated(good, random.Random(5)) == mutated(good, random.Random(5)) != good
+
+
+def test_a_folder_is_taken_whole_by_verify(abi: Abi, files: Files, tmp_path: Path) -> None:
+    """What a kernel is known to answer, and one answer that it never gave."""
+    steps = (
+        {"op": "finit_module", "file": "files/ok_a.ko"},
+        {"cat": "/proc/modules"},
+        {"cat": "/sys/module/ok_a/nothing_such"},
+        {"op": "finit_module", "file": "files/fail_enodev.ko"},
+        {"op": "finit_module", "threads": 2, "files": ["files/fail_enodev.ko"]},
+        {"op": "delete_module", "name": "ok_a", "flags": 2048},
+        {"op": "delete_module", "name": "ok_a", "flags": 2048},
+    )
+    listed = Answer(text="ok_a 12288 0 - Live 0xffffffffc0000000 (E)\n")
+    wrong = Answer((-16,))
+    answers = (
+        Answer((0,)),
+        listed,
+        Answer(),
+        Answer((-19,)),
+        Answer((-19, -19)),
+        Answer((0,)),
+        wrong,
+    )
+    recorded = Recorded(abi, files, header(abi, None, ("black-two",), False))
+    recorded.performed.append(Answered("all", steps, answers, "a line\n"))
+    write_folder(tmp_path / "out", recorded)
+    found = read_folder(tmp_path / "out")
+    (report,) = Replay(Config(), None, (), None).reports(found)
+    assert isinstance(report, Report) and report.agreed == 6
+    assert report.differences == ["step 7, delete_module ok_a flags=2048: ENOENT instead of EBUSY"]
+
+
+def test_skeletons_keep_tables_and_lengths(files: Files) -> None:
+    module = files.contents["withparam.ko"]
+    bare = skeleton(module)
+    assert len(bare) == len(module) and bare != module
+    assert b"parmtype=n:int" in bare and b"cleanup_module" in bare
+
+
+def test_what_is_asked_of_a_persons_own_kernel_leaves_no_more_than_one_taint(files: Files) -> None:
+    for scenario in scenarios():
+        for step in harmless_steps(scenario, {**files.kinds, "real": []}):
+            assert "proprietary" not in str(step.get("file")), step

@@ -1,0 +1,1 @@
+"""Records what a kernel answers, in QEMU: `make record` (README.md)."""

@@ -1,0 +1,149 @@
+"""python -m tools.record [--out FOLDER] [--seeds '1 2'] KERNEL: see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from loader.errors import UserError
+from loader.kconfig import kconfig_text, read_kconfig
+from loader.packings import read_module
+from loader.tree.tree import Tree
+from modfs.conformance.abi import Abi, learn_abi
+from modfs.conformance.files import make_files
+from modfs.conformance.folder import Recorded, header, write_folder
+from modfs.conformance.scenario import Scenario, Step, expanded, random_scenario, scenarios
+from tools.record.debian import Kernel
+from tools.record.guest import BLACKLIST, Guest
+from tools.record.kernels import built, kernel, symvers
+
+_SAMPLE = 150  # modules that tell how those of this kernel are
+_REAL = 30  # of the kernel's own that are loaded
+_MOST_NEEDED = 4
+_LARGEST = 400_000  # bytes
+
+
+def main() -> int:
+    """The exit status: 0 all was recorded, 1 a scenario was not, 2 none can be."""
+    options = _options()
+    try:
+        found, config = (
+            (built(options.built), options.built / ".config")
+            if options.built
+            else kernel(options.kernel, options.jobs)
+        )
+        return _record(found, config, options)
+    except (UserError, RuntimeError, OSError) as error:
+        print(f"make record: {error}", file=sys.stderr)
+        return 2
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tools.record", description=__doc__)
+    parser.add_argument("kernel", nargs="?", default="6.12")
+    parser.add_argument("--out", type=Path, help="the folder that is written")
+    parser.add_argument("--seeds", default="", help="of scenarios by chance")
+    parser.add_argument("--steps", type=int, default=120, help="of each scenario by chance")
+    parser.add_argument("--scenarios", help="which of them, else all")
+    parser.add_argument("--together", action="store_true", help="all of them in one boot")
+    parser.add_argument("--built", type=Path, help="a folder where a kernel was built")
+    parser.add_argument("--real", type=int, default=_REAL, help="the kernel's own modules loaded")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="of make")
+    return parser.parse_args()
+
+
+def _record(found: Kernel, config: Path | None, options: argparse.Namespace) -> int:
+    tree = Tree.open(found.modules)
+    abi = learn_abi(tree.sample(_SAMPLE))
+    kconfig = read_kconfig(config) if config else None
+    files = make_files(abi)
+    real = own_modules(tree, options.real)
+    statistics = kconfig is not None and kconfig.is_on("MODULE_STATS")
+    recorded = Recorded(abi, files, header(abi, kconfig, BLACKLIST, statistics), real)
+    recorded.config = kconfig_text(config) if config else ""
+    recorded.about = _about(found, abi, options)
+    out = options.out or Path("recordings") / found.release
+    kinds = {**files.kinds, "real": [f"modules/{name}" for name in real]}
+    with tempfile.TemporaryDirectory(prefix="modfs-record-") as name:
+        contents = {"files": files.contents, "modules": real}
+        guest = Guest(found.image, abi.machine, Path(name) / "guest", contents)
+        missed = 0
+        for name, steps in _boots(options, kinds, statistics):
+            missed += not _performed(guest, name, steps, recorded)
+            recorded.symbols = symvers(found) or guest.symbols.strip()
+            write_folder(out, recorded)
+    print(f"{out}: {len(recorded.performed)} transcripts; modfs verify {out}")
+    return 1 if missed else 0
+
+
+def _boots(
+    options: argparse.Namespace, kinds: Mapping[str, Sequence[str]], statistics: bool
+) -> Iterator[tuple[str, list[Step]]]:
+    """What each boot is to do: a scenario, or all of them one after the other."""
+    steps = {one.name: list(expanded(one, kinds, statistics)) for one in _chosen(options, kinds)}
+    if options.together:
+        yield "all", [step for part in steps.values() for step in part]
+    else:
+        yield from steps.items()
+
+
+def _performed(guest: Guest, name: str, steps: Sequence[Step], recorded: Recorded) -> bool:
+    """Boot for one transcript; a line tells how it went."""
+    begun = time.monotonic()
+    try:
+        answered = guest.perform(name, steps)
+    except UserError as error:
+        print(f"make record: {error}", file=sys.stderr, flush=True)
+        return False
+    recorded.performed.append(answered)
+    if len(answered.steps) < len(steps):
+        at = steps[len(answered.steps)]
+        print(f"make record: {name}: the kernel ended at {at}:\n{guest.console(name)}", flush=True)
+        return False
+    print(f"{name}: {len(steps)} steps, {time.monotonic() - begun:.0f} s", flush=True)
+    return True
+
+
+def _chosen(options: argparse.Namespace, kinds: Mapping[str, Sequence[str]]) -> list[Scenario]:
+    wanted = None if options.scenarios is None else options.scenarios.split()
+    found = [one for one in scenarios() if wanted is None or one.name in wanted]
+    seeds = map(int, options.seeds.split())
+    return [*found, *(random_scenario(seed, kinds, options.steps) for seed in seeds)]
+
+
+def own_modules(tree: Tree, count: int) -> dict[str, bytes]:
+    """Some of the kernel's own, unpacked, each after those that it needs; always the same ones."""
+    names = sorted(tree.names())
+    random.Random(0).shuffle(names)
+    chosen: dict[str, bytes] = {}
+    for name in names:
+        if len(chosen) >= count:
+            break
+        needed = tree.dependencies(name)
+        path = tree.path(name)
+        if path is None or len(needed) > _MOST_NEEDED:
+            continue
+        group = {
+            file.name.partition(".ko")[0] + ".ko": read_module(file) for file in (*needed, path)
+        }
+        if all(len(data) <= _LARGEST for data in group.values()):
+            chosen |= {file: data for file, data in group.items() if file not in chosen}
+    return chosen
+
+
+def _about(found: Kernel, abi: Abi, options: argparse.Namespace) -> str:
+    return (
+        f"Recorded by modfs: make record KERNEL={options.kernel} SEEDS='{options.seeds}'\n"
+        f"{found.release} ({abi.vermagic.strip()}), {abi.machine}, QEMU (TCG)\n"
+        "modules.tar.zst holds the kernel's own modules without their code and data.\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

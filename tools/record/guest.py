@@ -1,0 +1,180 @@
+"""A guest that performs plans: a kernel under QEMU (TCG) with perform.c as its only process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from loader.errors import UserError
+from modfs.conformance.answers import Answer, Answered
+from modfs.conformance.scenario import Step
+
+_SOURCE = Path(__file__).with_name("perform.c")
+_SECONDS = 3000  # for a boot and all steps, on a busy machine
+_SHOWN = 2000  # characters of a console
+_MEMORY = 1500  # MB
+_PROCESSORS = 2
+BLACKLIST = ("black_one", "black-two")
+_COMMON = f"loglevel=1 panic=-1 nokaslr mitigations=off module_blacklist={','.join(BLACKLIST)}"
+
+# QEMU's program, machine and kernel options; the compiler; the minor number of the second line.
+_MACHINES: dict[str, tuple[tuple[str, ...], str, str, int]] = {
+    "x86_64": (
+        ("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"),
+        "console=ttyS0 no_timer_check",
+        "gcc",
+        65,
+    ),
+}
+
+
+class Guest:
+    """``files`` and ``modules``: contents by name, found there as /files/X and /modules/X."""
+
+    def __init__(
+        self, image: Path, machine: str, folder: Path, contents: Mapping[str, Mapping[str, bytes]]
+    ) -> None:
+        if machine not in _MACHINES:
+            raise UserError(f"make record boots {', '.join(_MACHINES)}, not {machine}")
+        self.qemu, self.options, self.compiler, self.minor = _MACHINES[machine]
+        self.image, self.folder = image, folder
+        self.symbols = ""  # what /proc/kallsyms says of exports; known after the first boot
+        shutil.rmtree(folder, ignore_errors=True)
+        for kind, files in contents.items():
+            place = folder / "root" / kind
+            place.mkdir(parents=True)
+            for name, data in files.items():
+                (place / name).write_bytes(data)
+        self._compile()
+        for name in ("proc", "sys", "dev", "t"):
+            (folder / "root" / name).mkdir()
+
+    def _compile(self) -> None:
+        command = [self.compiler, "-O2", "-Wall", "-static", "-pthread"]
+        command += [
+            f"-DLINE_MINOR={self.minor}",
+            "-o",
+            str(self.folder / "root/init"),
+            str(_SOURCE),
+        ]
+        subprocess.run(command, check=True)
+
+    def perform(self, name: str, steps: Sequence[Step]) -> Answered:
+        """Boot and make all ``steps``; fewer are answered if the kernel did not get to their end.
+
+        UserError: it did not get to the first one.
+        """
+        plan = [line(step) for step in steps] + ["symbols"] * (not self.symbols)
+        (self.folder / "root/plan").write_text("\n".join(plan))
+        initrd = self.folder / "initrd"
+        with initrd.open("wb") as file:
+            packing = ["sh", "-c", "find . | cpio -o -H newc --quiet | gzip -1"]
+            subprocess.run(packing, cwd=self.folder / "root", stdout=file, check=True)
+        console, told = self.folder / f"{name}.console", self.folder / f"{name}.answers"
+        command = [
+            *("timeout", str(_SECONDS), *self.qemu, "-m", str(_MEMORY), "-smp", str(_PROCESSORS)),
+            *("-display", "none", "-no-reboot", "-net", "none"),
+            *("-serial", f"file:{console}", "-serial", f"file:{told}"),
+            *("-kernel", str(self.image), "-initrd", str(initrd)),
+            *("-append", f"{self.options} {_COMMON}"),
+        ]
+        subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+        answered = self._answered(name, steps, _Told(told.read_bytes()))
+        if not answered.steps:
+            raise UserError(f"{name}: the kernel ended before the first step:\n{_end(console)}")
+        return answered
+
+    def _answered(self, name: str, steps: Sequence[Step], told: _Told) -> Answered:
+        answers, log = [], ""
+        with suppress(EOFError):
+            while told.line() != ["B"]:
+                pass
+            for _ in steps:
+                answers.append(_answer(told))
+            self._learn(told)
+            log = told.text(int(told.line()[1]))
+        return Answered(name, tuple(steps[: len(answers)]), tuple(answers), log)
+
+    def _learn(self, told: _Told) -> None:
+        """What is exported, if that was asked."""
+        while not self.symbols.endswith("\n\n"):
+            self.symbols += _answer(told).text or "\n"
+
+    def console(self, name: str) -> str:
+        """The end of what the kernel said there."""
+        return _end(self.folder / f"{name}.console")
+
+
+# -- the plan, as perform.c reads it --------------------------------------------------------------
+
+
+def line(step: Step) -> str:
+    """One step as a line of the plan."""
+    return "\t".join(map(str, _words(step)))
+
+
+def _words(step: Step) -> tuple[object, ...]:
+    flags, parameters = step.get("flags", 0), step.get("params", "")
+    if "cat" in step:
+        path = step["cat"]
+        return "cat", path if path.startswith("/") else f"/sys/kernel/debug/modules/{path}"
+    if step["op"] == "delete_module":
+        return "delete", step["name"], "-", flags
+    if step.get("threads"):
+        return "threads", step["threads"], "-", flags, parameters, *map(_place, step["files"])
+    length = step.get("len")
+    if step["op"] == "init_module":
+        file = _place(step["file"]) if step.get("file") else "-"
+        return "init", file, -1 if length is None else length, "-", parameters
+    if step.get("file") is None:
+        return "fd", step["fd"], "-", flags, parameters
+    access = getattr(os, step.get("open", "O_RDONLY"))
+    return "finit", _place(step["file"]), access, flags, parameters
+
+
+def _place(file: str) -> str:
+    return file if file.startswith("/") else f"/{file}"
+
+
+# -- what came back -------------------------------------------------------------------------------
+
+
+class _Told:
+    """What the second serial line carried."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def line(self) -> list[str]:
+        """The next line's words. EOFError."""
+        end = self.data.find(b"\n", self.at)
+        if end < 0:
+            raise EOFError
+        words = self.data[self.at : end].decode().split()
+        self.at = end + 1
+        return words
+
+    def text(self, size: int) -> str:
+        """The next ``size`` bytes. EOFError."""
+        if self.at + size > len(self.data):
+            raise EOFError
+        self.at += size
+        return self.data[self.at - size : self.at].decode("utf-8", "surrogateescape")
+
+
+def _end(console: Path) -> str:
+    return console.read_text("utf-8", "replace")[-_SHOWN:]
+
+
+def _answer(told: _Told) -> Answer:
+    kind, *rest = told.line()
+    numbers = tuple(map(int, rest))
+    if kind == "T":
+        return Answer(numbers)
+    if kind == "R":
+        return Answer(numbers[:1], (numbers[1], numbers[2]) if numbers[1:] else None)
+    return Answer(text=None if numbers[0] < 0 else told.text(numbers[0]))
