@@ -180,11 +180,11 @@ def set_parameter(parameter: Parameter, value: str | None, before: str) -> str:
     return _scalar(parameter.type, value)
 
 
-def store(parameter: Parameter, text: str) -> str:
+def store(parameter: Parameter, text: str, before: str) -> str:
     """What it shows after its file was written to (param_attr_store). LoadError: EINVAL, ERANGE or
     ENOSPC, what it cannot take."""
     try:
-        return set_parameter(parameter, text)
+        return set_parameter(parameter, text, before)
     except _Invalid as invalid:
         raise LoadError(invalid.errno) from None
 

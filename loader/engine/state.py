@@ -340,7 +340,8 @@ class Kernel:
             if module is None or not module.in_sysfs:
                 raise LoadError(errno.ENODEV)
             found = module.image.contents.parameters[parameter]
-            module.values = {**module.values, found.name: store(found, text)}
+            shown = store(found, text, module.values.get(found.name, found.default))
+            module.values = {**module.values, found.name: shown}
 
     def tainted(self) -> int:
         """As /proc/sys/kernel/tainted shows it."""
