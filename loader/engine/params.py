@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from loader.config import PAGE_SIZE
 from loader.engine.log import LINE_MAX, LINES
+from loader.errors import LoadError
 from loader.image.parameter_types import ARRAY_OF, CHARP, INTEGERS, NO_ARGUMENT, STRING
 from loader.image.parameters import Parameter, page_of
 from loader.words import canonical
@@ -177,6 +178,15 @@ def set_parameter(parameter: Parameter, value: str | None, before: str) -> str:
     if parameter.type == STRING:
         return _copystring(parameter, value)
     return _scalar(parameter.type, value)
+
+
+def store(parameter: Parameter, text: str, before: str) -> str:
+    """What it shows after its file was written to (param_attr_store). LoadError: EINVAL, ERANGE or
+    ENOSPC, what it cannot take."""
+    try:
+        return set_parameter(parameter, text, before)
+    except _Invalid as invalid:
+        raise LoadError(invalid.errno) from None
 
 
 # -- the whole string -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 from loader.config import MODULE_NAME_LEN, Config
 from loader.engine.log import KernelLog
 from loader.engine.module import COMING, GOING, LIVE, UNFORMED, InitResult, Module
-from loader.engine.params import parse_args
+from loader.engine.params import parse_args, store
 from loader.engine.stats import (
     STATS_ROWS,
     Counters,
@@ -347,6 +347,22 @@ class Kernel:
                 module.state = GOING
                 raise LoadError(parsed.errno).because(" ".join(parsed.log))
             module.values = parsed.values
+
+    def set_parameter(self, name: str, parameter: str, text: str) -> None:
+        """/sys/module/NAME/parameters/PARAMETER is written to. LoadError: see loader.engine.params;
+        ENODEV, it is not there."""
+        with self.lock:
+            module = self._modules.get(name)
+            if module is None or not module.in_sysfs:
+                raise LoadError(errno.ENODEV)
+            found = module.image.contents.parameters[parameter]
+            shown = store(found, text, module.values.get(found.name, found.default))
+            module.values = {**module.values, found.name: shown}
+
+    def tainted(self) -> int:
+        """As /proc/sys/kernel/tainted shows it."""
+        with self.lock:
+            return self._taints.mask
 
     def sysfs_setup(self, module: Module) -> None:
         """From now on it is in /sys/module."""

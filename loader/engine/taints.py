@@ -21,6 +21,10 @@ _GPL_COMPATIBLE = frozenset(
 _MARKED_PROPRIETARY = {"ndiswrapper": False, "driverloader": True, "lve": True}
 
 
+# Bits of /proc/sys/kernel/tainted (include/linux/panic.h); others are set by no module.
+_BITS = {"P": 0, "F": 1, "R": 3, "C": 10, "O": 12, "E": 13, "K": 15, "N": 18}
+
+
 class Taints:
     """The kernel's taints (kernel/panic.c)."""
 
@@ -31,6 +35,11 @@ class Taints:
         self._said_unsigned = False
         self._said_livepatch = False
         self._lock_debugging = True
+
+    @property
+    def mask(self) -> int:
+        """As /proc/sys/kernel/tainted shows them."""
+        return sum(1 << _BITS[letter] for letter in self._taints)
 
     def augment(self, module: Module) -> None:
         """What the module's licence, origin and signature say about the kernel from now on."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from modfs import linux
 from modfs.fuse.files import Operation
+from modfs.run import seccomp
 
 _MODULES_VADDR, _ROOM = 0xFFFFFFFFC0000000, 0x3E000000  # bytes
 _PAGE = 4096
@@ -23,13 +24,11 @@ class Addresses:
 
     def __init__(self, operation: Operation) -> None:
         self._operation = operation
+        self._namespace = seccomp.user_namespace()
 
     def _shown(self) -> bool:
         _, _, tid = self._operation.client()
-        try:
-            return bool(linux.effective_capabilities(tid) >> linux.CAP_SYSLOG & 1)
-        except OSError:  # it is gone
-            return False
+        return seccomp.capable(tid, linux.CAP_SYSLOG, self._namespace)
 
     def proc_modules(self, compose: Callable[[], str]) -> Callable[[], str]:
         """/proc/modules with the addresses that the reader may see."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from loader.engine.settings import Setting, settings
+from loader.engine.state import Kernel
 from loader.engine.threads import LiveKernel
 from modfs import texts
 from modfs.control.remote import RemoteKernel
@@ -15,6 +16,7 @@ from modfs.mount.directory import ModulesDirectory
 from modfs.run import sandbox
 from modfs.run.autoload import Requests
 from modfs.run.misc_view import MiscView
+from modfs.run.module_view import Parameters
 from modfs.run.own_views import OwnViews
 from modfs.run.views import DebugView, View
 
@@ -42,6 +44,9 @@ class Engine(Protocol):
     def sysctls(self) -> dict[str, Setting]:
         """Files below /proc that can be written, by their paths there."""
 
+    def proc_files(self) -> dict[str, Callable[[], str]]:
+        """Other files below /proc that can only be read."""
+
     def proc_modules(self) -> str:
         """/proc/modules."""
 
@@ -51,6 +56,9 @@ class Engine(Protocol):
     def module_files(self, name: str) -> dict[str, str]:
         """/sys/module/NAME: texts by file; empty if it is not there."""
 
+    def parameters(self) -> Parameters | None:
+        """Of its modules; None where they cannot be set."""
+
     def stats(self) -> str:
         """The report."""
 
@@ -59,6 +67,20 @@ class Engine(Protocol):
 
     def shutdown(self) -> None:
         """No program is left: end what still waits."""
+
+
+class _LiveParameters:
+    """Those of a kernel of our own (modfs.run.module_view.Parameters)."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.set = kernel.set_parameter
+
+    def mode(self, module: str, parameter: str) -> int:
+        """Its permissions; 0o444 once it is gone."""
+        found = self._kernel.loaded(module)
+        modes = {name: mode for name, _, mode in found.parameters} if found else {}
+        return modes.get(parameter, 0o444)
 
 
 class OwnEngine:
@@ -85,6 +107,9 @@ class OwnEngine:
         found = settings(self.kernel.kmod).items()
         return {path.removeprefix(proc): one for path, one in found if path.startswith(proc)}
 
+    def proc_files(self) -> dict[str, Callable[[], str]]:
+        return {"sys/kernel/tainted": lambda: f"{self.kernel.kernel.tainted()}\n"}
+
     def proc_modules(self) -> str:
         return texts.proc_modules(self.kernel.snapshot())
 
@@ -94,6 +119,9 @@ class OwnEngine:
     def module_files(self, name: str) -> dict[str, str]:
         module = self.kernel.kernel.loaded(name)
         return texts.module_files(module) if module and module.in_sysfs else {}
+
+    def parameters(self) -> Parameters:
+        return _LiveParameters(self.kernel.kernel)
 
     def stats(self) -> str:
         return texts.stats(self.kernel.statistics())
@@ -125,6 +153,12 @@ class JoinedEngine:
 
     def sysctls(self) -> dict[str, Setting]:
         return {f"sys/kernel/{name}": self._setting(f"autoload/{name}") for name in _SYSCTLS}
+
+    def proc_files(self) -> dict[str, Callable[[], str]]:
+        return {}
+
+    def parameters(self) -> None:
+        """The mount has no files for them."""
 
     def _setting(self, name: str) -> Setting:
         return Setting(lambda: self.kernel.read(name), lambda data, _: self.kernel.set(name, data))

@@ -16,6 +16,7 @@ from functools import partial
 
 from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
 from loader.config import MODULE_NAME_LEN
+from modfs import linux
 from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.autoload import Autoload
@@ -109,6 +110,7 @@ class Supervisor:
         self._listener = listener
         self._engine = engine
         self._own = own
+        self._namespace = seccomp.user_namespace()
         self._deaths = _Deaths(engine.wake)
         self._lock = threading.Lock()
         self._idle = 0
@@ -182,7 +184,7 @@ class Supervisor:
     def _answer(self, notification: Notification) -> int:
         """0, or the errno."""
         waiting = _Waiting(self._deaths, notification.tid)
-        capable = seccomp.has_cap_sys_module(notification.tid)
+        capable = seccomp.capable(notification.tid, linux.CAP_SYS_MODULE, self._namespace)
         origin = partial(origin_of, notification.tid, self._asked_by)
         caller = Caller(waiting.pending, capable, self._open_callers(notification), origin=origin)
         try:

@@ -108,7 +108,7 @@ class MiscView:
             return [name.encode() for name in files]
         return [*os.listdir(self._here), *([NAME.encode()] if files else [])]
 
-    def open_file(self, path: bytes) -> Opened:
+    def open_file(self, path: bytes, flags: int = os.O_RDONLY) -> Opened:
         attribute = self._attribute(path)
         if attribute is None:
             raise _error(errno.ENOENT)

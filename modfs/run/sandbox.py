@@ -35,6 +35,9 @@ _REAL_PROC = _HOME / "proc"
 REAL_PROC = Path("/proc/.modfs")
 MISC = Path("/sys/devices/virtual/misc")
 REAL_MISC = _HOME / "misc"
+# Below /proc, where the kernel has them.
+_SYSCTLS = ("modprobe", "modules_disabled", "tainted")
+_FILES = ("modules", *(f"sys/kernel/{name}" for name in _SYSCTLS))
 
 
 def _check(result: int, what: str) -> None:
@@ -154,8 +157,8 @@ def place_views(stats: Path) -> None:
     if (VIEWS / "misc").is_dir():
         bind(VIEWS / "misc", MISC)
     if proc_has_modules():
-        for name in ("modules", "sys/kernel/modprobe", "sys/kernel/modules_disabled"):
-            if Path("/proc", name).exists():
+        for name in _FILES:
+            if Path("/proc", name).exists() and (VIEWS / "proc" / name).exists():
                 bind(VIEWS / "proc" / name, Path("/proc", name))
     else:
         bind(_REAL_PROC, VIEWS / "proc" / REAL_PROC.name)

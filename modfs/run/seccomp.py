@@ -180,9 +180,18 @@ def read_string(tid: int, address: int, limit: int) -> bytes | None:
     return found
 
 
-def has_cap_sys_module(tid: int) -> bool:
-    """May it load modules? Root of a user namespace may: the kernel here is its own."""
+def user_namespace(tid: int | str = "self") -> str:
+    """Which one a thread is in. OSError: it is gone, or may not be looked at."""
+    return os.readlink(f"/proc/{tid}/ns/user")
+
+
+def capable(tid: int, capability: int, namespace: str) -> bool:
+    """Has it a right over our kernel, whose own user namespace that is (ns_capable)?
+
+    Root of another one has none, and whoever cannot be looked at is taken to be in another.
+    """
     try:
-        return bool(linux.effective_capabilities(tid) >> linux.CAP_SYS_MODULE & 1)
+        has = linux.effective_capabilities(tid) >> capability & 1
+        return bool(has) and user_namespace(tid) == namespace
     except OSError:
         return False

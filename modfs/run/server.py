@@ -26,10 +26,11 @@ from modfs.run.helpers import serve_helpers, start_kthreadd
 from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
+from modfs.run.module_view import SysModuleView
 from modfs.run.own_views import OwnViews
 from modfs.run.scout import Scout
 from modfs.run.uname import Uname
-from modfs.run.views import ProcView, SysModuleView, View, Views
+from modfs.run.views import ProcView, View, Views
 
 READY, EXITED, BUSY, DONE = b"ready", b"exited", b"busy", b"done"
 MESSAGE_MAX = 4096  # bytes
@@ -163,10 +164,12 @@ def _serve_views(engine: Engine, keeper: Keeper, own: OwnViews) -> None:
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0")
     server = Server((*never, "direct_io", "intr"), own_views.WITHOUT)
     addresses = Addresses(server)
-    proc = {"modules": addresses.proc_modules(engine.proc_modules)}
+    proc = {"modules": addresses.proc_modules(engine.proc_modules), **engine.proc_files()}
     files = addresses.module_files(engine.module_files)
     views: dict[str, View] = {
-        "module": SysModuleView(engine.module_names, files, engine.compression),
+        "module": SysModuleView(
+            engine.module_names, files, engine.compression, engine.parameters()
+        ),
         "proc": ProcView(proc, server.client, real, settings=engine.sysctls()),
         **engine.views(server, own),
     }

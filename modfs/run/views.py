@@ -1,7 +1,7 @@
 """What programs under ``modfs run`` see of their kernel: one file system, bound to its places.
 
 debug     /sys/kernel/debug/modules   (modfs.mount.directory)
-module    /sys/module                 the modules that are loaded
+module    /sys/module                 the modules that are loaded (modfs.run.module_view)
 proc      /proc/modules; or all of /proc in links, where the host's kernel has no such file
 """
 
@@ -24,9 +24,6 @@ from modfs.mount.setting_file import SettingFile
 
 _FILE = Attributes(stat.S_IFREG | 0o444)
 _SETTING = Attributes(stat.S_IFREG | 0o644)
-_SYSFS_SIZE = 4096  # bytes: one page, whatever is in there (sysfs_add_file_mode_ns)
-_ATTRIBUTE = Attributes(stat.S_IFREG | 0o444, size=_SYSFS_SIZE)
-_UEVENT = Attributes(stat.S_IFREG | 0o200, size=_SYSFS_SIZE)
 _LINK = Attributes(stat.S_IFLNK | 0o777)
 
 
@@ -53,7 +50,7 @@ class View(Protocol):
 
     def names(self, path: bytes) -> Iterable[bytes]: ...
 
-    def open_file(self, path: bytes) -> Opened: ...
+    def open_file(self, path: bytes, flags: int = os.O_RDONLY) -> Opened: ...
 
 
 def _error(number: int) -> OSError:
@@ -67,101 +64,12 @@ class DebugView:
         self._files = files
         self.getattr, self.text = files.getattr, files.text
         self.readlink = files.readlink
-        self.open_file = files.open_file
+
+    def open_file(self, path: bytes, flags: int = os.O_RDONLY) -> Opened:
+        return self._files.open_file(path)
 
     def names(self, path: bytes) -> Iterable[bytes]:
         return self._files.readdir(self._files.opendir(path))
-
-
-class Uevent(TextFile):
-    """/sys/module/NAME/uevent: takes an event's name (kobject_synth_uevent), and tells nobody."""
-
-    __slots__ = ()
-    ACTIONS = frozenset(b"add remove change move online offline bind unbind".split())
-
-    def __init__(self) -> None:
-        super().__init__(str)
-
-    def read(self, size: int, offset: int) -> bytes:
-        """OSError: EIO, as of an attribute that shows nothing (module_attr_show)."""
-        raise _error(errno.EIO)
-
-    def write(self, data: bytes) -> int:
-        """OSError: EINVAL, no such event. What follows its name goes with it."""
-        if data.removesuffix(b"\n").partition(b" ")[0] not in self.ACTIONS:
-            raise _error(errno.EINVAL)
-        return len(data)
-
-
-class SysModuleView:
-    """/sys/module: a folder for each module, and the compression that the kernel knows."""
-
-    def __init__(
-        self,
-        names: Callable[[], Iterable[str]],
-        files: Callable[[str], dict[str, str]],
-        compression: str,
-    ) -> None:
-        """``names`` of all; ``files`` of one, with their texts, empty if it is not there."""
-        self._module_names = names
-        self._module_files = files
-        self._compression = b"" if compression == "none" else f"{compression}\n".encode()
-
-    def _file(self, path: bytes) -> str | None:
-        """The text of one file, None where there is none."""
-        if path == b"/compression":
-            return self._compression.decode() or None
-        name, _, file = path[1:].decode("utf-8", "replace").partition("/")
-        return self._module_files(name).get(file)
-
-    def _names(self, path: bytes) -> set[str] | None:
-        """What is in a directory, None if it is none."""
-        if path == b"/":
-            return {*self._module_names(), *(["compression"] if self._compression else [])}
-        name, _, folder = path[1:].decode("utf-8", "replace").partition("/")
-        files = self._module_files(name)
-        if not files:
-            return None
-        if not folder:
-            return {file.partition("/")[0] for file in files} | {"holders", "sections", "uevent"}
-        if folder not in ("holders", "sections", "parameters"):
-            return None
-        inside = {
-            file.removeprefix(f"{folder}/") for file in files if file.startswith(f"{folder}/")
-        }
-        return inside if inside or folder != "parameters" else None
-
-    def getattr(self, path: bytes) -> Attributes:
-        if self._names(path) is not None:
-            return DIRECTORY
-        if self._is_uevent(path):
-            return _UEVENT
-        if self._file(path) is None:
-            raise _error(errno.ENOENT)
-        return _LINK if b"/holders/" in path else _ATTRIBUTE
-
-    def _is_uevent(self, path: bytes) -> bool:
-        folder, _, name = path.rpartition(b"/")
-        return name == b"uevent" and folder.count(b"/") == 1 and self._names(folder) is not None
-
-    def text(self, path: bytes) -> None:
-        """All files of sysfs are said to have one page."""
-
-    def readlink(self, path: bytes) -> bytes:
-        if b"/holders/" not in path:
-            raise _error(errno.EINVAL)
-        return b"../../" + path.rpartition(b"/")[2]
-
-    def names(self, path: bytes) -> Iterable[bytes]:
-        return [name.encode() for name in sorted(self._names(path) or ())]
-
-    def open_file(self, path: bytes) -> Opened:
-        if self._is_uevent(path):
-            return Uevent()
-        text = self._file(path)
-        if text is None:
-            raise _error(errno.ENOENT)
-        return TextFile(lambda: text)
 
 
 class ProcView:
@@ -228,7 +136,7 @@ class ProcView:
             found += os.listdir(self._here + path)
         return dict.fromkeys(found)
 
-    def open_file(self, path: bytes) -> Opened:
+    def open_file(self, path: bytes, flags: int = os.O_RDONLY) -> Opened:
         if path not in self._files:
             raise _error(errno.ENOENT)
         setting = self._settings.get(path)
@@ -295,7 +203,7 @@ class Views:
         """A handle. OSError: ENOENT."""
         view, rest = self._find(path)
         number = next(self._numbers)
-        self._opened[number] = view.open_file(rest)
+        self._opened[number] = view.open_file(rest, flags)
         return number
 
     def read(self, handle: int, size: int, offset: int) -> bytes:

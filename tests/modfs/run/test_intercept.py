@@ -16,6 +16,7 @@ import pytest
 
 from loader.calls import ANYONE, Call, Caller, DeleteModule, FinitModule, InitModule
 from loader.errors import LoadError
+from modfs.linux import CAP_SYS_MODULE
 from modfs.run import seccomp
 from modfs.run.intercept import Supervisor
 from modfs.run.own_views import OwnViews
@@ -144,7 +145,9 @@ def test_the_rights_are_the_callers(supervisor: Supervisor, engine: Engine) -> N
     found: list[bool] = []
     engine.answer = lambda caller: found.append(caller.capable)
     supervisor._answer(caught(*ASKED))
-    assert found == [seccomp.has_cap_sys_module(threading.get_native_id())]
+    assert found == [
+        seccomp.capable(threading.get_native_id(), CAP_SYS_MODULE, seccomp.user_namespace())
+    ]
 
 
 def test_the_descriptors_are_the_callers(supervisor: Supervisor, engine: Engine) -> None:

@@ -20,7 +20,7 @@ import pytest
 from loader.errors import UserError
 from modfs import linux
 from modfs.run import caught, seccomp
-from modfs.run.seccomp import Notification, has_cap_sys_module, read_string
+from modfs.run.seccomp import Notification, capable, read_string, user_namespace
 
 ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000  # linux/seccomp.h
 X86_64, I386, AARCH64, ARM, RISCV64 = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028, 0xC00000F3
@@ -249,8 +249,10 @@ def test_a_string_that_runs_out_of_what_is_mapped(page_end: int) -> None:
 
 def test_who_may_load_modules() -> None:
     effective = linux.effective_capabilities(TID())
-    assert has_cap_sys_module(TID()) is bool(effective & 1 << 16)  # CAP_SYS_MODULE
-    assert not has_cap_sys_module(1 << 22)
+    ours = user_namespace()
+    assert capable(TID(), linux.CAP_SYS_MODULE, ours) is bool(effective & 1 << 16)
+    assert not capable(TID(), linux.CAP_SYS_MODULE, "user:[1]")
+    assert not capable(1 << 22, linux.CAP_SYS_MODULE, ours)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="rights can be dropped by root only")
@@ -258,5 +260,5 @@ def test_who_may_not() -> None:
     command = ["setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", "echo; read line"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.readline() == b"\n"
-        assert not has_cap_sys_module(process.pid)
+        assert not capable(process.pid, linux.CAP_SYS_MODULE, user_namespace())
         process.communicate(b"\n")

@@ -1,0 +1,69 @@
+"""What programs find of their kernel, at its places and in namespaces of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.run.conftest import Done
+
+Run = Callable[..., Done]
+N = "/sys/module/middle/parameters/n"
+
+
+def test_root_of_another_user_namespace_loads_nothing(run: Run) -> None:
+    """capable() asks about the first one (kernel/module/main.c)."""
+    done = run("unshare -Ur modprobe base; lsmod | wc -l; modprobe base; unshare -Ur rmmod base;"
+               " lsmod | wc -l")  # fmt: skip
+    assert done.stdout.split() == ["1", "2"]
+    assert "could not insert 'base': Operation not permitted" in done.stderr
+    assert "could not remove 'base': Operation not permitted" in done.stderr
+
+
+def test_parameters_can_be_set(run: Run) -> None:
+    done = run(
+        f"modprobe middle; echo 7 >{N} && cat {N}; echo 0x10 >{N} && cat {N}; echo many >{N};"
+        f" echo 99999999999 >{N}; cat {N}; stat -c '%a %s' {N}",
+        shell="bash",
+    )
+    assert done.stdout.split() == ["7", "16", "16", "644", "4096"]
+    assert "Invalid argument" in done.stderr and "out of range" in done.stderr
+
+
+def test_what_cannot_be_written_or_read(run: Run) -> None:
+    """Not by root either (KERNFS_ROOT_EXTRA_OPEN_PERM_CHECK)."""
+    done = run("modprobe base; cd /sys/module/base; echo 1 >refcnt; cat uevent; cat refcnt",
+               shell="bash")  # fmt: skip
+    assert done.stdout == "0\n"
+    assert done.stderr.count("Permission denied") == 2
+
+
+def test_tainted(run: Run) -> None:
+    """P is bit 0, E is bit 13."""
+    done = run("cd /proc/sys/kernel; cat tainted; modprobe top; cat tainted")
+    before, after = done.stdout.split()
+    assert (before, after) == ("0", str(1 << 0 | 1 << 13))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_chroot_with_proc_and_sys_bound(run: Run, tmp_path: Path) -> None:
+    done = run(
+        "modprobe top; mkdir root; mount --rbind / root; mount --rbind /proc root/proc;"
+        " mount --rbind /sys root/sys; chroot root sh -c"
+        " 'wc -l </proc/modules; ls /sys/module; readlink /proc/self/exe; rmmod top; lsmod | wc -l'"
+    )
+    lines = done.stdout.split()
+    assert lines[0] == "3"
+    assert lines[1:-2] == ["base", "compression", "middle", "top"]
+    assert (Path(lines[-2]).name, lines[-1]) == ("readlink", "3")
+
+
+def test_the_first_process_of_a_pid_namespace(run: Run) -> None:
+    """Its calls are caught as well; with the /proc that it has from before it finds everything."""
+    done = run(
+        "unshare --fork --pid sh -c 'modprobe top; wc -l </proc/modules; rmmod top; echo $$'"
+    )
+    assert (done.stdout.split(), done.stderr) == (["3", "1"], "")
