@@ -64,6 +64,11 @@ class Terminal:
     def shows(self, text: str) -> bool:
         return any(text in line for line in list(self.screen.display))
 
+    def row(self, name: str) -> str:
+        """That of a module; empty without one."""
+        lines = list(self.screen.display)
+        return next((line for line in lines if line.startswith(f"{name} ")), "")
+
     @property
     def is_given_back(self) -> bool:
         """Its settings are those of before, the cursor is shown, the other screen is left."""
@@ -108,12 +113,11 @@ def test_a_storm(
 def look_at(terminal: Terminal, mount: Path, module: Path) -> None:
     """A person at the terminal, while one request waits."""
     wait_for(lambda: terminal.shows("WAITING (1)"))
-    assert terminal.shows(f"[{os.getpid()}] insmod") and terminal.shows("loaded 1")
+    wait_for(lambda: terminal.shows(f"[{os.getpid()}] insmod") and terminal.shows("loaded 1"))
     for _ in range(3):
         request(mount, f"insmod {module}")
     wait_for(lambda: terminal.shows("becoming 3"))
-    row = next(line for line in terminal.screen.display if line.startswith("m "))
-    assert "3" in row.split()
+    wait_for(lambda: "3" in terminal.row("m").split())  # a screen comes in pieces
     terminal.type(b"v")
     wait_for(lambda: terminal.shows("WHO"))
     terminal.type(b"n")
