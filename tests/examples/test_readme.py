@@ -12,6 +12,7 @@ from tests.examples.console import Shell, Step, sessions
 README = (PROJECT / "README.md").read_text()
 
 
+@pytest.mark.timeout(600)
 def test_readme(workshop: Path, environment: dict[str, str]) -> None:
     """All sessions in order, as one person would type them in a clone of the project."""
     for name in ("examples", "tests"):
