@@ -26,6 +26,7 @@ class Release:
     kread_errno_not_counted: bool = False
     idempotent_wait_interruptible: bool = False
     symbol_names_checked: bool = False
+    string_tables_typed: bool = False
     extended_modversions: bool = False
     zstd_lenient: bool = False
     static_call_sites_ro: bool = False
@@ -82,12 +83,14 @@ class Change(NamedTuple):
 
     ``release``: the first that has it. ``field``: what it sets in Release. ``commit``: the first 12
     digits of the commit in Linus Torvalds' tree, "" if it is not known. ``about``: in words.
+    ``stable``: earlier releases that have it through their stable series.
     """
 
     release: str
     field: str
     commit: str
     about: str
+    stable: tuple[str, ...] = ()
 
 
 CHANGES: tuple[Change, ...] = (
@@ -164,6 +167,13 @@ CHANGES: tuple[Change, ...] = (
         "x86-64: the log tells which relocation was refused",
     ),
     Change(
+        "7.2",
+        "string_tables_typed",
+        "",
+        "the tables of section names and of symbol names must be of type STRTAB",
+        stable=("6.12",),
+    ),
+    Change(
         "7.1",
         "export_flags",
         "55fcb926b6d8",
@@ -234,7 +244,9 @@ def release(name: str = DEFAULT, without: tuple[str, ...] = ()) -> Release:
     if wanted < _version(OLDEST):
         raise UserError(f"kernel {name} has no module statistics: {OLDEST} is the first that does")
     row = nearest(name)
-    fields = {c.field: True for c in CHANGES if _version(c.release) <= _version(row)}
+    fields = {
+        c.field: True for c in CHANGES if _version(c.release) <= _version(row) or row in c.stable
+    }
     for feature in without:
         if feature not in FEATURES:
             near = did_you_mean(feature, FEATURES)

@@ -226,6 +226,12 @@ class _Lines(deque[str]):
         self.append(f"{self._module}: {text}"[:LINE_MAX])
 
 
+def _left_of(parameter: Parameter, value: str) -> str:
+    """What the log shows of a bad value: param_array has put a NUL in the place of each comma."""
+    is_cut = parameter.type.startswith(ARRAY_OF) and parameter.max_elements != 0
+    return value.partition(",")[0] if is_cut else value
+
+
 def parse_args(module: str, text: str, parameters: Mapping[str, Parameter]) -> Parsed:
     """Set ``parameters`` (by canonical name) from ``text`` as parse_args does for ``module``.
 
@@ -255,5 +261,5 @@ def parse_args(module: str, text: str, parameters: Mapping[str, Parameter]) -> P
             if invalid.log:
                 log.append(invalid.log.format(name=parameter.name)[:LINE_MAX])
             what = "too large" if number == errno.ENOSPC else "invalid"
-            log.say(f"`{value or ''}' {what} for parameter `{name}'")
+            log.say(f"`{_left_of(parameter, value or '')}' {what} for parameter `{name}'")
     return Parsed(values, number, tuple(log))

@@ -68,14 +68,19 @@ class ElfModule:
     bytes from the start of ``data``, of which the first ``size`` bytes are the module.
     """
 
-    def __init__(self, data: bytes, machine: int, size: int | None = None) -> None:
+    def __init__(
+        self, data: bytes, machine: int, size: int | None = None, typed_strings: bool = True
+    ) -> None:
         """Check ``data``; ``machine`` is the e_machine that this kernel runs.
+
+        ``typed_strings``: it looks at the type of string tables.
 
         ElfError: the first check that fails, in the kernel's order.
         """
         self.data = data
         self.size = len(data) if size is None else size
         self.machine = machine
+        self._typed_strings = typed_strings
         self._cache_sechdrs()
         self._cache_secstrings()
         self.index_info = self._unique(".modinfo")
@@ -147,7 +152,7 @@ class ElfModule:
                 f"Invalid ELF section name index: {index} || e_shstrndx ({index}) >= e_shnum"
                 f" ({count})"
             )
-        if self.sh_type[index] != SHT_STRTAB:
+        if self._typed_strings and self.sh_type[index] != SHT_STRTAB:
             raise ElfError(f"Invalid ELF section name table type: {self.sh_type[index]}")
         size = self.sh_size[index]
         if size == 0:
@@ -296,7 +301,7 @@ class ElfModule:
                 f"Invalid ELF sh_link!=SHN_UNDEF({shown}) or (sh_link({shown}) >="
                 f" hdr->e_shnum({count})"
             )
-        if self.sh_type[index] != SHT_STRTAB:
+        if self._typed_strings and self.sh_type[index] != SHT_STRTAB:
             raise ElfError(f"Invalid ELF symbol string table type: {self.sh_type[index]}")
         return index
 

@@ -166,7 +166,7 @@ def read_image(data: bytes, flags: int, config: Config) -> ModuleImage:
 
 def _elf_validity_cache_copy(data: bytes, length: int, flags: int, config: Config) -> ElfModule:
     """The module's tables. ElfError: the first check that fails, in the kernel's order."""
-    elf = ElfModule(data, config.machine, length)
+    elf = ElfModule(data, config.machine, length, config.release.string_tables_typed)
     elf.cache_indices(config.built_for.struct_module_size)
     if flags & MODULE_INIT_IGNORE_MODVERSIONS:
         elf.ignore_versions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from modfs.conformance.scenario import Step
 
 _SOURCE = Path(__file__).with_name("perform.c")
 _SECONDS = 3000  # for a boot and all steps, on a busy machine
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 _SAME = -2  # instead of a size
 _SHOWN = 2000  # characters of a console
 _MEMORY = 1500  # MB
@@ -97,7 +99,7 @@ class Guest:
             for step in steps:
                 answers.append(_answer(told, step.get("cat") == "/proc/modules"))
             self._learn(told)
-            log = told.text(int(told.line()[1]))
+            log = _ESCAPED.sub(_character, told.text(int(told.line()[1])))
         return Answered(name, tuple(steps[: len(answers)]), tuple(answers), log)
 
     def _learn(self, told: _Told) -> None:
@@ -166,6 +168,11 @@ class _Told:
             raise EOFError
         self.at += size
         return self.data[self.at - size : self.at].decode("utf-8", "surrogateescape")
+
+
+def _character(escaped: re.Match[str]) -> str:
+    """One that /dev/kmsg does not show as it is."""
+    return chr(int(escaped[1], 16))
 
 
 def _end(console: Path) -> str:

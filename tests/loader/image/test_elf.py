@@ -18,9 +18,11 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section, SymbolTableSection
 
-from loader.config import EM_X86_64
+from loader.config import EM_X86_64, Config
 from loader.image.elf import ElfError, ElfModule, Symbol
 from loader.image.elf_format import SHDR
+from loader.image.module_image import read_image
+from loader.release import release
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import STRUCT_MODULE_SIZE, ModuleSpec
 from modfs.verify.corpus import Corpus
@@ -307,3 +309,17 @@ def test_a_symbol_is_what_was_packed() -> None:
     assert elf.name(symbol.shndx) in (".init.text", ".text")
     assert symbol.info & 0xF in (0, 2)  # STT_NOTYPE, STT_FUNC
     assert list(named("nosuch")) == []
+
+
+@pytest.mark.parametrize(
+    ("kernel", "fails"), [("6.12", True), ("6.16", False), ("6.18", False), ("7.2", True)]
+)
+@pytest.mark.parametrize("table", [".strtab", ".shstrtab"])
+def test_types_of_string_tables(kernel: str, fails: bool, table: str) -> None:
+    """As Debian's 6.12.117, 6.16, 6.18 and 7.2 answered to make record (files/strtab_type.ko)."""
+    data = bytearray(build_module(ModuleSpec("m")))
+    elf = ELFFile(io.BytesIO(bytes(data)))
+    index = next(i for i, s in enumerate(elf.iter_sections()) if s.name == table)
+    struct.pack_into("<I", data, elf["e_shoff"] + index * elf["e_shentsize"] + 4, 1)  # SHT_PROGBITS
+    image = read_image(bytes(data), 0, Config(release(kernel)))
+    assert (image.becoming_failure is not None) is fails
