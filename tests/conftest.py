@@ -45,6 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.relative_to(PROJECT / "tests").parts[0] not in _CHEAP)
 
 
+_OURS = ("COLUMNS", "LINES", "PYTHON")
+"""How variables begin that would change what programs do, PYTHONUNBUFFERED among them."""
+
 MARK = "MODFS_TEST_RUN"
 """In the environment of all programs that this run of the tests starts: others may run as well."""
 
@@ -54,7 +57,7 @@ def environment() -> dict[str, str]:
     """For programs that a test starts: ``modfs`` and ``python3`` are the ones under test, and
     messages are in English."""
     path = f"{COMMANDS}:{os.environ['PATH']}:/usr/sbin:/sbin"
-    given = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    given = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     return {**given, "PATH": path, "LC_ALL": "C.UTF-8", MARK: str(os.getpid())}
 
 

@@ -7,9 +7,10 @@ show itself.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import click
 
@@ -96,5 +97,7 @@ def complain(message: str, command: str | None = None) -> None:
     words = (line.strip() for line in message.splitlines())
     line = " ".join(word for word in words if word)
     command = command or click.get_current_context().command_path
-    with suppress(OSError):  # who hears nothing still has the status
-        print(f"{command}: {line}", file=sys.stderr)
+    try:
+        print(f"{command}: {line}", file=sys.stderr, flush=True)
+    except OSError:  # who hears nothing still has the status: Python's at its end would be 120
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
