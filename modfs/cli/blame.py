@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -14,6 +14,10 @@ from loader.errors import UserError
 from loader.words import parse_size, readable_size
 from modfs.blame.tables import TABLES
 from modfs.cli.statuses import ABOVE, DONE, MISUSED, complain, ending_with
+
+if TYPE_CHECKING:
+    from modfs.blame.savings import Savings
+    from modfs.blame.sources import Source
 
 _MOST_REPLAYED = 20_000  # calls: more are replayed only when somebody asks for it
 
@@ -68,9 +72,7 @@ def command(
         release = rules_of(header)
         blamed = blame(lines if since is None else _since(lines, since), release)
         wanted = savings if savings is not None else _is_worth(blamed.calls) and since is None
-        helps = None
-        if wanted and blamed.failed:
-            helps = found.savings()
+        helps = _savings_of(found) if wanted and blamed.failed else None
     told = report(found.kind, release.title, blamed, by, top, helps)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")
@@ -80,6 +82,15 @@ def command(
         complain(f"{readable_size(blamed.wasted.total)} were wasted, {fail_above} are allowed")
         return ABOVE
     return DONE
+
+
+def _savings_of(source: Source) -> Savings | None:
+    """None: nothing in it can be decided anew, which is said; the tables are there all the same."""
+    try:
+        return source.savings()
+    except UserError as error:
+        complain(f"what would help is not known: {error}")
+        return None
 
 
 def _is_worth(calls: int) -> bool:

@@ -264,3 +264,18 @@ def test_what_is_none_of_them(tmp_path: Path) -> None:
     broken.write_text('{"recording": 1}\n{"n": 1, "call": "x"}\n')
     with pytest.raises(UserError, match=r"r\.jsonl, line 2"):
         blamed(broken)
+
+
+def test_where_nothing_can_be_decided_anew_the_tables_are_there(tmp_path: Path) -> None:
+    """Of a module that never loaded nothing is known that could be loaded again."""
+    recording = tmp_path / "r.jsonl"
+    task = {"name": "insmod", "tid": 7}
+    call = {
+        **{"n": 1, "call": "finit_module", "task": task, "outcome": "load", "result": "ENOENT"},
+        **{"begin": 1.0, "end": 2.0, "read": 500, "length": 500, "module": "xfs"},
+    }
+    recording.write_text(f'{json.dumps({"recording": 1})}\n{json.dumps(call)}\n{{"end": 1}}\n')
+    done = CliRunner().invoke(command, [str(recording)], standalone_mode=False)
+    assert (done.exception, done.return_value) == (None, 0)
+    assert "xfs" in done.output and "1000 B" in done.output
+    assert done.output.count("what would help is not known") == 1
