@@ -212,8 +212,12 @@ class ModulesDirectory:
             raise
 
     def read(self, handle: int, size: int, offset: int) -> bytes:
-        """Part of an open file."""
-        return self._handles[handle].read(size, offset)
+        """Part of an open file. OSError: EAGAIN: it would wait, and there is no room for that."""
+        file = self._handles[handle]
+        if isinstance(file, PipeFile) and file.would_wait:
+            with self._requests.reader():
+                return file.read(size, offset)
+        return file.read(size, offset)
 
     def poll(self, handle: int, notify: Callable[[], None] | None) -> bool:
         """Can something be read now? Else ``notify`` is called once it can."""

@@ -196,6 +196,11 @@ class PipeFile:
         taken, self._left = self._left[:size], self._left[size:]
         return taken
 
+    @property
+    def would_wait(self) -> bool:
+        """Is there nothing to be read, and is that waited for?"""
+        return self._block and not self._left and not self._follower.is_ready()
+
     def poll(self, notify: Callable[[], None] | None) -> bool:
         """Could something be read now? Else ``notify`` is called once that is so."""
         self._follower.notified_by(notify)

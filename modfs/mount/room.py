@@ -14,7 +14,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class BoundedRequests(Requests):
         self.most = most_requests()
         self._numbers = itertools.count()
         self._under_way: set[UnderWay] = set()  # adding and removing are single steps
+        self._readers: set[object] = set()  # those of files that wait for more
         self._had = 0  # so many were under way at once, up to _FEW
 
     def run(self, line: str, client: Client, command: str) -> int:
@@ -53,8 +54,20 @@ class BoundedRequests(Requests):
         finally:
             under_way.discard(this)
 
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """While a reader waits, as long as it likes. OSError: EAGAIN there is no room for it."""
+        if not self._is_room():
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        this = object()
+        self._readers.add(this)
+        try:
+            yield
+        finally:
+            self._readers.discard(this)
+
     def _is_room(self) -> bool:
-        now = len(self._under_way)
+        now = len(self._under_way) + len(self._readers)
         if now < self._had:
             return True
         if now >= self.most or not _can_start_a_thread():

@@ -126,13 +126,15 @@ def test_a_server_that_may_not_have_more_threads(
 def test_a_server_whose_user_has_more_threads_than_allowed(
     open_folder: Path, environment: dict[str, str]
 ) -> None:
-    """libfuse cannot begin another thread from the first request on: none may wait."""
+    """libfuse cannot begin another thread from the first request on: nobody may wait."""
     others = "import threading, time; time.sleep(0.1)\n"
     others += "for _ in range(80): threading.Thread(target=time.sleep, args=(100,)).start()\n"
     others += "print(flush=True); time.sleep(100)"
     after = f"python3 -c '{others}' > up & others=$!; trap 'kill -9 $others' EXIT\n"
     after += "while ! [ -s up ]; do sleep 0.1; done\n"
-    after += "prlimit --pid $(cat mount/.control/server) --nproc=60:"
+    after += "prlimit --pid $(cat mount/.control/server) --nproc=60:\n"
+    after += "for n in 1 2 3; do timeout 9 cat mount/events_pipe > got || echo $?; done 2> told\n"
+    after += 'test "$(grep -c unavailable told)" = 3'
     script = LIMITED.replace("BEFORE", "").replace("AFTER", after)
     assert _refused(script, open_folder, environment) == 200
 
