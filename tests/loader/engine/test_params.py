@@ -102,6 +102,13 @@ def test_all_bad_values_are_logged_and_the_last_errno_counts() -> None:
     )
 
 
+def test_of_a_bad_array_the_log_has_what_is_before_the_first_comma() -> None:
+    """As 6.12 answered to make record, "arr=1,2,3,4,5": "withparam: `1' invalid for …"."""
+    parsed = parse_args("m", "list=1,2,3,4", KNOWN)
+    assert parsed.errno == errno.EINVAL
+    assert parsed.log[-1] == "m: `1' invalid for parameter `list'"
+
+
 def test_unknown_names_are_ignored() -> None:
     parsed = parse_args("m", "nosuch=1 async_probe dyndbg=+p", KNOWN)
     assert parsed == ({}, 0, ("m: unknown parameter 'nosuch' ignored",))
