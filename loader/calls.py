@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from loader.errors import LoadError
@@ -117,8 +116,7 @@ def _nobody() -> Origin:
     return NOBODY
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who makes a call.
 
     ``signal_pending`` is asked before each wait and after each wake-up, with the kernel's lock

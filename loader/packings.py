@@ -34,6 +34,7 @@ SUFFIXES: tuple[str, ...] = tuple(packing.suffix.removeprefix(".") for packing i
 MAGIC_BYTES = max(len(packing.magic) for packing in PACKINGS)
 """Bytes of a file's start that tell how it is packed."""
 
+_MAGICS = tuple(packing.magic for packing in PACKINGS)
 _MODULE_LIMIT = 256 << 20  # bytes of an unpacked module that are looked at
 
 
@@ -55,7 +56,9 @@ def by_suffix(path: str | os.PathLike[str]) -> Packing | None:
 
 def by_magic(start: bytes) -> Packing | None:
     """How a file is packed by its first MAGIC_BYTES; None if not."""
-    return next((packing for packing in PACKINGS if start.startswith(packing.magic)), None)
+    if not start.startswith(_MAGICS):  # most files
+        return None
+    return next(packing for packing in PACKINGS if start.startswith(packing.magic))
 
 
 def read_module(path: str | os.PathLike[str], packing: Packing | None = None) -> bytes:

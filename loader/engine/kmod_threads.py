@@ -6,7 +6,6 @@ import errno
 import logging
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from loader.calls import ANYONE, Caller
@@ -127,4 +126,4 @@ class KmodThreads:
 def _killable(caller: Caller) -> Caller:
     """The caller, whose wait only a fatal signal ends."""
     fatal = caller.fatal_signal_pending
-    return caller if fatal is None else replace(caller, signal_pending=fatal)
+    return caller if fatal is None else caller._replace(signal_pending=fatal)

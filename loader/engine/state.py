@@ -224,8 +224,9 @@ class Kernel:
                 return True
             if old.state in (COMING, UNFORMED):
                 return False
-            error = self._duplicate(name, reason, old)
-        raise error
+            # Not kept in a name: the error has this frame in its traceback, and a ring of the two
+            # is left to the garbage collector.
+            raise self._duplicate(name, reason, old)
 
     def duplicate_failed(self, name: str, reason: int) -> LoadError:
         """The end of a wait: the load fails, whatever became of the other one."""

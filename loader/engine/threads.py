@@ -150,9 +150,7 @@ class LiveKernel:
                 course.failed(error)
             raise
         except Exception as unexpected:
-            made = _load_error(unexpected)
-            course.failed(made)
-            raise made from None
+            raise _ended_with(course, unexpected) from None
         finally:
             file.close()
             if file.share is not None:
@@ -282,7 +280,7 @@ class LiveKernel:
         except LoadError as error:
             course.failed(error)
         except Exception as error:  # the load is undone, and there is nobody to tell
-            course.failed(_load_error(error))
+            _ended_with(course, error)
         if self.kernel.listener is not None:
             course.close()
             self.kernel.listener(course)
@@ -332,10 +330,14 @@ class LiveKernel:
             return routine.result(module.values, self.kernel.is_live)
 
 
-def _load_error(error: Exception) -> LoadError:
+def _ended_with(course: Course, error: Exception) -> LoadError:
     """How a call ends that met ``error``; what nobody expected is in the log, and is EIO."""
     if isinstance(error, MemoryError):
-        return LoadError(errno.ENOMEM)
-    if not isinstance(error, OSError):
-        log.error("a call ended unexpectedly", exc_info=error)
-    return LoadError(getattr(error, "errno", None) or errno.EIO)
+        number = errno.ENOMEM
+    else:
+        number = getattr(error, "errno", None) or errno.EIO
+        if not isinstance(error, OSError):
+            log.error("a call ended unexpectedly", exc_info=error)
+    found = LoadError(number)
+    course.failed(found)
+    return found

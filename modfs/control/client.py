@@ -10,7 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from loader.calls import File, Task
+from loader.calls import File, Origin, Task
 from loader.errors import LoadError
 from modfs.control.credentials import SHORT, Status, who_answers_for
 from modfs.control.deputies import Order
@@ -67,6 +67,10 @@ class Client:
         if self._task is None:
             self._task = self._opener.task(self._asked, self._status)
         return self._task
+
+    def origin(self, alias: str | None = None, file: str | None = None) -> Origin:
+        """Of a call that it makes, or that is made for it."""
+        return Origin(self.task(), alias, file=file)
 
     # -- files ------------------------------------------------------------------------------------
 

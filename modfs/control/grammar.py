@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from loader.calls import (
@@ -100,6 +101,10 @@ _ACCESS = os.O_ACCMODE | os.O_PATH
 
 def parse(line: str) -> tuple[Request, ...]:
     """The requests of one line; none for a comment or an empty one. UserError: it is no request."""
+    return _parse_again(line) if len(line) <= _REMEMBERED else _parse(line)
+
+
+def _parse(line: str) -> tuple[Request, ...]:
     words = list(_words(line)) if _SPECIAL.search(line) else line.split()
     if not words:
         return ()
@@ -108,6 +113,10 @@ def parse(line: str) -> tuple[Request, ...]:
         raise UserError(f"{words[0]}: no such request{did_you_mean(words[0], _PARSERS)}")
     return tuple(parser(words[0], words[1:]))
 
+
+_REMEMBERED = 256  # characters
+# The same requests come again and again: that is what a storm of them is.
+_parse_again = lru_cache(_REMEMBERED)(_parse)
 
 # -- words ----------------------------------------------------------------------------------------
 

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from loader.calls import Caller, DeleteModule, FinitModule, InitModule, Origin, RequestModule
+from loader.calls import (
+    Call,
+    Caller,
+    DeleteModule,
+    FinitModule,
+    InitModule,
+    Origin,
+    RequestModule,
+)
 from loader.engine.kmod import as_errno, as_text
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError, UserError
@@ -67,14 +75,16 @@ class _Tools:
     def __init__(self, live: LiveKernel, client: Client, interrupted: Callable[[], bool]) -> None:
         self.live = live
         self.client = client
-        self.caller = Caller(interrupted, open=client.open, origin=self._origin)
+        self.interrupted = interrupted
         self.told = ""
         """What there is to tell instead of the errno."""
         self.why: Callable[[], str] | None = None
         """Tells what the first ENOENT is about, of which there are several kinds."""
 
-    def _origin(self, alias: str | None = None, file: str | None = None) -> Origin:
-        return Origin(self.client.task(), alias, file=file)
+    @property
+    def caller(self) -> Caller:
+        """The client itself."""
+        return Caller(self.interrupted, open=self.client.open, origin=self.client.origin)
 
     def carry_out(self, request: Request) -> int:
         """0, or the errno with which it ended."""
@@ -113,21 +123,21 @@ class _Tools:
         except OSError:
             self.why = partial("there is no file {}".format, shown(request.file))
             raise
-        self._insert(fd, request.params, request.flags, self._origin(file=request.file))
+        self._insert(fd, request.params, request.flags, file=request.file)
 
-    def _insert(self, fd: int, params: str, flags: int, origin: Origin) -> None:
+    def _insert(
+        self, fd: int, params: str, flags: int, file: str, alias: str | None = None
+    ) -> None:
         """What kmod does with a file. It is closed in the end."""
         try:
-            self._call(insertion(fd, params, flags, self.live.config.compression), origin)
+            call = insertion(fd, params, flags, self.live.config.compression)
+            self._call(call, partial(self.client.origin, alias, file))
         finally:
             os.close(fd)
 
-    def _call(
-        self, call: FinitModule | InitModule | DeleteModule, origin: Origin | None = None
-    ) -> None:
+    def _call(self, call: Call, origin: Callable[[], Origin]) -> None:
         """A call on descriptors of this process."""
-        told = self._origin if origin is None else lambda: origin
-        self.live.call(call, Caller(self.caller.signal_pending, origin=told))
+        self.live.call(call, Caller(self.interrupted, origin=origin))
 
     # -- modprobe ---------------------------------------------------------------------------------
 
@@ -158,7 +168,7 @@ class _Tools:
             path = str(probe.path)
             alias = request.name if canonical(request.name) != target else None
             fd = self._open_probed(probe, target)
-            self._insert(fd, params, flags, self._origin(alias, path))
+            self._insert(fd, params, flags, path, alias)
         except OSError as error:
             was_there = error.errno == errno.EEXIST and not (is_target and request.first_time)
             if not was_there and probe.required:
@@ -178,13 +188,13 @@ class _Tools:
         names = (tree.resolve(request.name) if tree else ()) or (request.name,)
         for name in names:
             try:
-                self._call(DeleteModule(canonical(name), request.flags))
+                self._call(DeleteModule(canonical(name), request.flags), self.client.origin)
             except LoadError as error:
                 if error.errno != errno.ENOENT or request.first_time:
                     raise
             for path in reversed(tree.dependencies(name) if tree else ()):
                 try:
-                    self._call(DeleteModule(module_name(path)))
+                    self._call(DeleteModule(module_name(path)), self.client.origin)
                 except LoadError:
                     continue  # still used, or not loaded
 

@@ -5,26 +5,29 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 _RESULTS = 100  # latest requests that can be read
 _SHOWN = 200  # characters of a request that are kept
 
 
-class Result:
-    """One request as it is shown: who asked what, and how it ended. ``why`` tells more of that; it
-    is asked when somebody reads, for that may take a thousand times as long as the request."""
+class Result(NamedTuple):
+    """One request, the ``number``-th: who asked what, and how it ended. ``why`` tells more of that;
+    it is asked once, when somebody reads, for that may take a thousand times as long as the
+    request."""
 
-    __slots__ = ("_more", "_text", "_why")
+    number: int
+    pid: int
+    command: str
+    line: str
+    outcome: str
+    why: Callable[[], str] | None = None
 
-    def __init__(self, text: str, why: Callable[[], str] | None) -> None:
-        self._text, self._why = text, why
-        self._more: str | None = None
-
-    def __str__(self) -> str:
-        if self._more is None:
-            more = self._why() if self._why is not None else ""
-            self._more = f" ({more})" if more else ""
-        return f"{self._text}{self._more}\n"
+    def text(self, more: str) -> str:
+        """The line that shows it."""
+        number, pid, command, line, outcome, _ = self
+        more = f" ({more})" if more else ""
+        return f"{number} {command}[{pid}] {shortened(line)}: {outcome}{more}\n"
 
 
 def shortened(line: str) -> str:
@@ -41,6 +44,7 @@ class Results:
         self.count = 0
         """Of all requests, also those that are forgotten."""
         self._lock = threading.Lock()
+        self._more: dict[int, str] = {}  # what has been asked for, by number
 
     def add(
         self,
@@ -51,14 +55,18 @@ class Results:
         why: Callable[[], str] | None = None,
     ) -> None:
         """Keep one result; the oldest is forgotten."""
-        shown = shortened(line)
+        if len(line) > _SHOWN:
+            line = line[: _SHOWN + 1]
         with self._lock:
             self.count += 1
-            text = f"{self.count} {command}[{client_pid}] {shown}: {outcome}"
-            self._latest.append(Result(text, why))
+            self._latest.append(Result(self.count, client_pid, command, line, outcome, why))
 
     def text(self) -> str:
         """All that are kept, oldest first."""
         with self._lock:
             latest = tuple(self._latest)
-        return "".join(map(str, latest))
+        known = self._more
+        self._more = more = {
+            one.number: known.get(one.number) or one.why() for one in latest if one.why is not None
+        }
+        return "".join(one.text(more.get(one.number, "")) for one in latest)

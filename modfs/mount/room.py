@@ -20,7 +20,6 @@ from typing import Any
 
 from modfs.control.client import Client
 from modfs.control.requests import Requests
-from modfs.control.results import shortened
 from modfs.mount.status import Serving, UnderWay, told
 
 _MOST = 16_384
@@ -47,7 +46,7 @@ class BoundedRequests(Requests):
         if not self._is_room():
             self.results.add(client.pid, command, line, "EAGAIN (too many at once)")
             return errno.EAGAIN
-        this = UnderWay(client.pid, command, shortened(line), time.monotonic(), next(self._numbers))
+        this = UnderWay(client.pid, command, line, time.monotonic(), next(self._numbers))
         under_way.add(this)
         try:
             return super().run(line, client, command)

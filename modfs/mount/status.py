@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loader.errors import UserError, in_words
+from modfs.control.results import shortened
 from modfs.mount.aside import Silent, aside
 from modfs.mount.mountinfo import DEAD, FS_TYPE, STATUS, find, mounts
 
@@ -49,7 +50,7 @@ def told(serving: Serving, since: float, under_way: Iterable[UnderWay] = ()) -> 
         {
             "process": one.process,
             "command": one.command,
-            "request": one.request,
+            "request": shortened(one.request),
             "seconds": round(now - one.since, 3),
         }
         for one in sorted(under_way, key=lambda one: one.since)

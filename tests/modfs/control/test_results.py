@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from modfs.control.grammar import HELP
+from modfs.control.results import Results
 from tests.modfs.doors import Door
 
 
@@ -53,3 +54,17 @@ def test_numbers_go_on_among_many_writers() -> None:
     for thread in threads:
         thread.join()
     assert [int(row.split()[0]) for row in rows(door)] == list(range(1, 101))
+
+
+def test_why_is_found_out_once() -> None:
+    asked = []
+
+    def why() -> str:
+        asked.append(1)
+        return "because"
+
+    results = Results()
+    results.add(1, "sh", "rmmod a", "ENOENT", why)
+    assert not asked
+    assert results.text() == results.text() == "1 sh[1] rmmod a: ENOENT (because)\n"
+    assert len(asked) == 1
