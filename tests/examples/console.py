@@ -1,4 +1,4 @@
-"""Runs the sessions that README.md shows.
+"""Runs the sessions that documents show.
 
 A session is a fenced block marked ``console``: a line that begins with ``$ `` is typed, lines that
 begin with ``> `` continue it, the others are what it printed. ``…`` in the output stands for
@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.conftest import PROJECT
 
 FENCE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 END = "end of command"
@@ -75,3 +77,19 @@ class Shell:
         self._bash.stdin.close()
         self._bash.wait()
         self._bash.stdout.close()
+
+
+def type_all(document: Path, folder: Path, environment: dict[str, str]) -> None:
+    """All sessions of a document in order, as one person would type them in a clone of the project.
+
+    AssertionError: something prints what the document does not say.
+    """
+    for name in ("examples", "tests"):
+        (folder / name).symlink_to(PROJECT / name)
+    shell = Shell(folder, environment)
+    try:
+        for step in (step for session in sessions(document.read_text()) for step in session):
+            printed = shell.type(step.command)
+            assert step.agrees(printed), f"$ {step.command}\n{printed}\ninstead of\n{step.output}"
+    finally:
+        shell.close()

@@ -7,23 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT
-from tests.examples.console import Shell, Step, sessions
-
-README = (PROJECT / "README.md").read_text()
+from tests.examples.console import Step, sessions, type_all
 
 
 @pytest.mark.timeout(600)
 def test_readme(workshop: Path, environment: dict[str, str]) -> None:
-    """All sessions in order, as one person would type them in a clone of the project."""
-    for name in ("examples", "tests"):
-        (workshop / name).symlink_to(PROJECT / name)
-    shell = Shell(workshop, environment)
-    try:
-        for step in (step for session in sessions(README) for step in session):
-            printed = shell.type(step.command)
-            assert step.agrees(printed), f"$ {step.command}\n{printed}\ninstead of\n{step.output}"
-    finally:
-        shell.close()
+    type_all(PROJECT / "README.md", workshop, environment)
 
 
 @pytest.mark.parametrize(
