@@ -62,6 +62,14 @@ def _is_similar(word: str, other: str) -> bool:
     return abs(len(word) - len(other)) <= 2 and (word[:1] == other[:1] or set(word) == set(other))
 
 
+def printable(text: str) -> str:
+    """For people, on one line: what would move a terminal's cursor, or colour it, is told as
+    Python writes it. Names come from whoever has made a file or named a program."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def shown(value: object) -> str:
     """A wrong value for a message: on one line, and not all of what is long."""
     if isinstance(value, list | tuple):

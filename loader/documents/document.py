@@ -25,7 +25,7 @@ from loader.documents.explain import explained, read_kind
 from loader.documents.kinds import ModuleName
 from loader.documents.places import Path, first_repeated, line_of
 from loader.errors import UserError
-from loader.words import shown
+from loader.words import printable, shown
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -223,7 +223,7 @@ def _syntax_error(text: str, source: str, error: ValueError, line: int = 0) -> U
         problem = f"not JSON: {error.msg}, column {error.colno}"
     elif place := _IN_TOML.search(problem):
         line = int(place[1] or text.rstrip().count("\n") + 1)
-        problem = f"not TOML: {_on_one_line(problem[: place.start()])}"
+        problem = f"not TOML: {printable(problem[: place.start()])}"
     elif digits := _DIGITS.search(text):
         line = line or text.count("\n", 0, digits.start()) + 1
         problem = "a number has too many digits"
@@ -235,11 +235,7 @@ def _syntax_error(text: str, source: str, error: ValueError, line: int = 0) -> U
 
 def _error(source: str, line: int, path: Path, problem: str) -> UserError:
     where = ", ".join(filter(None, (source, f"line {line}" if line else "")))
-    return UserError(": ".join(filter(None, (where, shown_path(path), _on_one_line(problem)))))
-
-
-def _on_one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return UserError(": ".join(filter(None, (where, shown_path(path), printable(problem)))))
 
 
 def shown_path(path: Path) -> str:

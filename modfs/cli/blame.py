@@ -14,6 +14,7 @@ from loader.errors import UserError
 from loader.words import parse_size, readable_size
 from modfs.blame.tables import TABLES
 from modfs.cli.statuses import ABOVE, DONE, MISUSED, complain, ending_with
+from modfs.cli.table import put
 
 if TYPE_CHECKING:
     from modfs.blame.savings import Savings
@@ -77,7 +78,7 @@ def command(
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")
     else:
-        print(*text(told, top), sep="\n")
+        put(text(told, top))
     if limit is not None and blamed.wasted.total > limit:
         complain(f"{readable_size(blamed.wasted.total)} were wasted, {fail_above} are allowed")
         return ABOVE

@@ -14,6 +14,7 @@ from loader.errors import UserError
 from loader.words import canonical, readable_size
 from modfs.cli.options import FOLDER, EngineOptions, modules_option
 from modfs.cli.statuses import DONE, MISUSED, ending_with
+from modfs.cli.table import put
 
 if TYPE_CHECKING:
     from modfs.blame.explain import ExplanationTable
@@ -74,7 +75,7 @@ def command(
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")
     else:
-        print(*_text(told, tree is not None, source is not None, top), sep="\n")
+        put(_text(told, tree is not None, source is not None, top))
     return DONE
 
 

@@ -12,7 +12,7 @@ import click
 
 from modfs.cli.options import mountpoints_argument
 from modfs.cli.statuses import DONE, FAILED, complain, ending_with
-from modfs.cli.table import aligned
+from modfs.cli.table import aligned, put
 from modfs.mount.status import ANSWERS, DEAD_SERVER, FORBIDDEN, OTHER, SILENT, ask, places
 
 _TROUBLE = {
@@ -37,7 +37,7 @@ def command(mountpoints: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         print(*map(json.dumps, found), sep="\n", end="\n" if found else "")
     elif found:
-        print(*_lines(found), sep="\n")
+        put(_lines(found))
     else:
         complain("modfs is mounted nowhere")
     return DONE if all(one["state"] == ANSWERS for one in found) else FAILED

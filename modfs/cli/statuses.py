@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import click
 
 from loader.errors import UserError, in_words
+from loader.words import printable
 
 DONE, FAILED, MISUSED, NOT_STARTED, NOT_EXECUTED, NOT_FOUND = 0, 1, 2, 125, 126, 127
 ABOVE = 3
@@ -95,7 +96,7 @@ def _usage(error: click.UsageError, command: str) -> str:
 def complain(message: str, command: str | None = None) -> None:
     """One line on standard error. ``command``: which says it, if not the verb that runs."""
     words = (line.strip() for line in message.splitlines())
-    line = " ".join(word for word in words if word)
+    line = printable(" ".join(word for word in words if word))
     command = command or click.get_current_context().command_path
     try:
         print(f"{command}: {line}", file=sys.stderr, flush=True)

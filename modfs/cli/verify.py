@@ -28,6 +28,7 @@ from modfs.cli.options import (
     without_option,
 )
 from modfs.cli.statuses import FAILED, MISUSED, ending_with
+from modfs.cli.table import put
 from modfs.cli.verify_observed import verify_observed
 from modfs.verify.compare import Report, settings, verify
 from modfs.verify.corpus import Corpus, corpus
@@ -191,6 +192,5 @@ def show(report: Report | SizesReport) -> None:
 
 
 def _tell(path: Path, differences: Iterable[str], result: str, more: str = "") -> None:
-    for difference in differences:
-        print(f"{path}: {difference}")
+    put(f"{path}: {difference}" for difference in differences)
     print(f"{path}: {result} agree{more}")

@@ -9,6 +9,7 @@ from loader.observe.recording import Recording
 from loader.observe.replay import rules_of
 from loader.release import choose_release
 from modfs.cli.statuses import DONE, FAILED, MISUSED, ending_with
+from modfs.cli.table import put
 from modfs.observed import gaps
 from modfs.verify.corpus import corpus
 from modfs.verify.observed import ObservedReport, verify_recording, verify_sizes
@@ -24,8 +25,7 @@ def verify_observed(
         folder = found.root / "modules" if modules else None
         reports = [_report(path, folder, kernel, without) for path in paths]
     for report in reports:
-        for difference in report.differences:
-            print(f"{report.path}: {difference}")
+        put(f"{report.path}: {difference}" for difference in report.differences)
         told = f"; {report.laid_out} of {report.modules} modules as their files" if modules else ""
         told += "; not all was seen" if report.gaps else ""
         print(f"{report.path}: {report.agreed} of {report.texts} texts agree{told}")

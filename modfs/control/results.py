@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from loader.words import printable
+
 _RESULTS = 100  # latest requests that can be read
 _SHOWN = 200  # characters of a request that are kept
 
@@ -27,13 +29,12 @@ class Result(NamedTuple):
         """The line that shows it."""
         number, pid, command, line, outcome, _ = self
         more = f" ({more})" if more else ""
-        return f"{number} {command}[{pid}] {shortened(line)}: {outcome}{more}\n"
+        return f"{number} {printable(command)}[{pid}] {shortened(line)}: {outcome}{more}\n"
 
 
 def shortened(line: str) -> str:
     """A request as it is shown."""
-    shown = line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
-    return shown.encode("utf-8", "backslashreplace").decode()
+    return printable(line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…")
 
 
 class Results:
