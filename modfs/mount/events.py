@@ -22,7 +22,7 @@ from loader.engine.sequence import Wait
 from loader.engine.threads import SHUT_DOWN, LiveKernel
 from loader.errors import LoadError
 from loader.observe.events import Lost
-from modfs.mount.log_file import open_log
+from modfs.mount.log_file import open_log, told
 
 log = logging.getLogger("modfs.events")
 
@@ -240,7 +240,7 @@ class EventsFile:
             while text := self._follower.take():
                 self._write(text)
         except OSError as error:
-            log.error("%s: %s; no more events go there", self._path, error.strerror)
+            log.error("%s; no more events go there", told(self._path, error))
         finally:
             self._follower.close()
 

@@ -44,6 +44,11 @@ _REFUSED: dict[int, str] = {
 }
 
 
+def told(path: str, error: OSError) -> str:
+    """Why open_log has failed, or a write to what it opened."""
+    return f"{path}: {_REFUSED.get(error.errno or 0) or in_words(error)}"
+
+
 def _refused(status: os.stat_result) -> int:
     if status.st_uid not in (0, os.geteuid()):
         return errno.EPERM
@@ -85,8 +90,7 @@ class _LogFile(logging.StreamHandler[TextIO]):
         try:
             descriptor = open_log(self._path)
         except OSError as error:
-            why = _REFUSED.get(error.errno or 0) or in_words(error)
-            raise UserError(f"{self._path}: {why}") from None
+            raise UserError(told(self._path, error)) from None
         return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
     def reopen(self) -> None:

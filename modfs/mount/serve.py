@@ -58,8 +58,9 @@ def serve(
 def _events_file(events: Events, path: str | None) -> EventsFile | None:
     """UserError: it cannot be opened."""
     from modfs.mount.events import EventsFile
+    from modfs.mount.log_file import told
 
     try:
         return None if path is None else EventsFile(events, path)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise UserError(told(path or "", error)) from None

@@ -150,6 +150,28 @@ def test_a_file_that_goes_on(
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("link", "it is a symbolic link, which others may have put there"),
+        ("pipe", "it is a pipe that nobody reads"),
+        ("folder/none/file", "there is no such file or folder"),
+    ],
+)
+def test_a_file_that_cannot_be(
+    workshop: Path, environment: dict[str, str], kind: str, why: str
+) -> None:
+    mount, file = workshop / "mount", workshop / kind
+    mount.mkdir()
+    (workshop / "link").symlink_to("/etc/passwd")
+    os.mkfifo(workshop / "pipe")
+    command = ["modfs", "mount", str(mount), "--events", str(file)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"modfs mount: {file}: {why}\n"
+    assert not os.path.ismount(mount)
+
+
 # -- a storm --------------------------------------------------------------------------------------
 
 
