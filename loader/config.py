@@ -70,6 +70,7 @@ class Config:
     ima_appraise: bool = False
     smp: bool = True
     autoload_dups: bool = False
+    dynamic_debug: bool = True
     page_size: int = PAGE_SIZE
     machine: int = HOST_MACHINE
 

@@ -39,6 +39,7 @@ FIELDS: dict[str, str] = {
     "IMA_APPRAISE": "ima_appraise",
     "SMP": "smp",
     "MODULE_DEBUG_AUTOLOAD_DUPS": "autoload_dups",
+    "DYNAMIC_DEBUG_CORE": "dynamic_debug",
 }
 """Options that are on or off, and what they are in Config."""
 

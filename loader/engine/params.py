@@ -232,12 +232,29 @@ def _left_of(parameter: Parameter, value: str) -> str:
     return value.partition(",")[0] if is_cut else value
 
 
-def parse_args(module: str, text: str, parameters: Mapping[str, Parameter]) -> Parsed:
+def _say_unknown(name: str, dynamic_debug: bool, log: _Lines) -> None:
+    """unknown_module_param_cb: async_probe and dyndbg are for every module, the rest is told.
+
+    With CONFIG_DYNAMIC_DEBUG_CORE a dot ends the name, and what is behind it may be dyndbg
+    (ddebug_dyndbg_param_cb, lib/dynamic_debug.c). Its queries are not followed.
+    """
+    if name == "async_probe":
+        return
+    told, dot, behind = name.partition(".") if dynamic_debug else (name, "", "")
+    if (behind if dot else told) != "dyndbg":
+        log.say(f"unknown parameter '{told}' ignored")
+    elif not dynamic_debug:
+        log.append("dyndbg param is supported only in CONFIG_DYNAMIC_DEBUG builds")
+
+
+def parse_args(
+    module: str, text: str, parameters: Mapping[str, Parameter], dynamic_debug: bool = True
+) -> Parsed:
     """Set ``parameters`` (by canonical name) from ``text`` as parse_args does for ``module``.
 
     A bad value is logged and the rest still parsed; the last errno is the result. Unknown names
-    are logged and ignored, but for async_probe and dyndbg, which every module takes. What follows
-    ``--`` is not for the module. No more is kept of the lines than the log keeps.
+    are logged and ignored. ``dynamic_debug``: CONFIG_DYNAMIC_DEBUG_CORE. What follows ``--`` is not
+    for the module. No more is kept of the lines than the log keeps.
     """
     values: dict[str, str] = {}
     log = _Lines(module)
@@ -250,8 +267,7 @@ def parse_args(module: str, text: str, parameters: Mapping[str, Parameter]) -> P
             break
         parameter = parameters.get(canonical(name))
         if parameter is None:
-            if name not in ("async_probe", "dyndbg"):
-                log.say(f"unknown parameter '{name}' ignored")
+            _say_unknown(name, dynamic_debug, log)
             continue
         try:
             before = values.get(parameter.name, parameter.default)

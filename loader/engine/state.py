@@ -340,7 +340,8 @@ class Kernel:
 
     def parse_args(self, module: Module, arguments: str) -> None:
         """Set its parameters. LoadError: EINVAL, ERANGE or ENOSPC for a value it cannot take."""
-        parsed = parse_args(module.name, arguments, module.image.contents.parameters)
+        known, dynamic = module.image.contents.parameters, self.config.dynamic_debug
+        parsed = parse_args(module.name, arguments, known, dynamic)
         with self.lock:
             for line in parsed.log:
                 self.log.write(line)

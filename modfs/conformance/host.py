@@ -95,6 +95,7 @@ def _perform(recorded: Recorded, ours: frozenset[str]) -> None:
 
 
 def _lay_out(root: Path, files: Files) -> None:
+    (root / "t").mkdir()  # a folder, which scenarios try to load
     (root / "files").mkdir()
     for name, data in files.contents.items():
         (root / "files" / name).write_bytes(data)

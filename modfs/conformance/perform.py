@@ -15,7 +15,7 @@ _UNMAPPED = -4096  # an address of no process's
 
 
 class Here:
-    """``root``: where files/X are. ``ours``: names of modules; of others nothing is told."""
+    """``root``: where files/X are, and the folder t, which is none of a guest's own. ``ours``: names of modules; of others nothing is told."""
 
     def __init__(self, root: Path, ours: frozenset[str]) -> None:
         self.root, self.ours = root, ours
@@ -45,7 +45,7 @@ class Here:
     def _call(self, step: Step, file: str | None) -> Callable[[], int]:
         """The system call of a step; OSError: its errno, or that of opening the file."""
         flags, parameters = step.get("flags", 0), step.get("params", "").encode()
-        place = None if file is None else self.root / file
+        place = None if file is None else self.root / file.lstrip("/")
         if step["op"] == "delete_module":
             return lambda: linux.syscall("delete_module", step["name"].encode(), flags)
         if step["op"] == "init_module":

@@ -16,6 +16,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from loader.kconfig import find_kconfig
 from tests.conftest import PROJECT
 from tools.record.debian import Kernel
 
@@ -116,6 +117,20 @@ class Guest:
         place = self.root / "m" / f"{name}.ko"
         place.write_bytes(lzma.decompress(data) if path.suffix == ".xz" else data)
         return place
+
+    def lay_out_tree(self, names: Iterable[str]) -> None:
+        """Some of the kernel's modules, as packed as they are, in /lib/modules, and its
+        configuration where Debian has it."""
+        modules = self.kernel.modules
+        place = self.root / "lib/modules" / self.kernel.release / "kernel"
+        place.mkdir(parents=True)
+        for name in names:
+            for path in modules.rglob(f"{name}.ko*"):
+                shutil.copy(path, place)
+        config = find_kconfig(modules)
+        assert config
+        (self.root / "boot").mkdir()
+        shutil.copy(config, self.root / f"boot/config-{self.kernel.release}")
 
     def compile(self, source: Path, name: str) -> None:
         """A program in C, as /bin/NAME."""

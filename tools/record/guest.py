@@ -21,13 +21,14 @@ _SAME = -2  # instead of a size
 _SHOWN = 2000  # characters of a console
 _MEMORY = 1500  # MB
 _PROCESSORS = 2
+_ACCELERATORS = ("tcg", "tcg,thread=single")
 BLACKLIST = ("black_one", "black-two")
 _COMMON = f"loglevel=1 panic=-1 nokaslr mitigations=off module_blacklist={','.join(BLACKLIST)}"
 
 # QEMU's program, machine and kernel options; the compiler; the minor number of the second line.
 _MACHINES: dict[str, tuple[tuple[str, ...], str, str, int]] = {
     "x86_64": (
-        ("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"),
+        ("qemu-system-x86_64", "-cpu", "max"),
         "console=ttyS0 no_timer_check",
         "gcc",
         65,
@@ -69,27 +70,37 @@ class Guest:
     def perform(self, name: str, steps: Sequence[Step]) -> Answered:
         """Boot and make all ``steps``; fewer are answered if the kernel did not get to their end.
 
-        UserError: it did not get to the first one.
+        UserError: it did not get to the first one. A kernel that ends early is booted again, its
+        processors emulated one after the other: with a thread for each, QEMU 7.2 now and then runs
+        what the kernel is just patching (a panic by an int3 that nobody knows).
         """
         plan = [line(step) for step in steps] + ["symbols"] * (not self.symbols)
         (self.folder / "root/plan").write_text("\n".join(plan))
+        for accelerator in _ACCELERATORS:
+            answered = self._booted(name, steps, accelerator)
+            if len(answered.steps) == len(steps):
+                return answered
+        if not answered.steps:
+            end = self.console(name)
+            raise UserError(f"{name}: the kernel ended before the first step:\n{end}")
+        return answered
+
+    def _booted(self, name: str, steps: Sequence[Step], accelerator: str) -> Answered:
         initrd = self.folder / "initrd"
         with initrd.open("wb") as file:
             packing = ["sh", "-c", "find . | cpio -o -H newc --quiet | gzip -1"]
             subprocess.run(packing, cwd=self.folder / "root", stdout=file, check=True)
         console, told = self.folder / f"{name}.console", self.folder / f"{name}.answers"
         command = [
-            *("timeout", str(_SECONDS), *self.qemu, "-m", str(_MEMORY), "-smp", str(_PROCESSORS)),
+            *("timeout", str(_SECONDS), *self.qemu, "-accel", accelerator),
+            *("-m", str(_MEMORY), "-smp", str(_PROCESSORS)),
             *("-display", "none", "-no-reboot", "-net", "none"),
             *("-serial", f"file:{console}", "-serial", f"file:{told}"),
             *("-kernel", str(self.image), "-initrd", str(initrd)),
             *("-append", f"{self.options} {_COMMON}"),
         ]
         subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-        answered = self._answered(name, steps, _Told(told.read_bytes()))
-        if not answered.steps:
-            raise UserError(f"{name}: the kernel ended before the first step:\n{_end(console)}")
-        return answered
+        return self._answered(name, steps, _Told(told.read_bytes()))
 
     def _answered(self, name: str, steps: Sequence[Step], told: _Told) -> Answered:
         answers, log = [], ""

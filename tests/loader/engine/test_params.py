@@ -114,6 +114,29 @@ def test_unknown_names_are_ignored() -> None:
     assert parsed == ({}, 0, ("m: unknown parameter 'nosuch' ignored",))
 
 
+@pytest.mark.parametrize(
+    ("text", "with_it", "without"),
+    [
+        # make record, "ok_a.n=5": 6.16.12 and 7.2.12 of Debian's, which have it; 6.12.118 built
+        # here, which has not.
+        ("ok_a.n=5", ["m: unknown parameter 'ok_a' ignored"],
+         ["m: unknown parameter 'ok_a.n' ignored"]),
+        ("a.b.c", ["m: unknown parameter 'a' ignored"], ["m: unknown parameter 'a.b.c' ignored"]),
+        ("async_probe.x", ["m: unknown parameter 'async_probe' ignored"],
+         ["m: unknown parameter 'async_probe.x' ignored"]),
+        ("x.dyndbg=+p", [], ["m: unknown parameter 'x.dyndbg' ignored"]),
+        ("dyndbg=+p", [], ["dyndbg param is supported only in CONFIG_DYNAMIC_DEBUG builds"]),
+        ("dyndbg.x", ["m: unknown parameter 'dyndbg' ignored"],
+         ["m: unknown parameter 'dyndbg.x' ignored"]),
+    ],
+)  # fmt: skip
+def test_dynamic_debug_cuts_unknown_names(
+    text: str, with_it: list[str], without: list[str]
+) -> None:
+    assert list(parse_args("m", text, KNOWN, True).log) == with_it
+    assert list(parse_args("m", text, KNOWN, False).log) == without
+
+
 def test_dashes_in_names() -> None:
     known = {"a_b": Parameter("a_b", "int")}
     assert parse_args("m", "a-b=1", known).values == {"a_b": "1"}
