@@ -194,8 +194,15 @@ def wait_readable(fd: int, milliseconds: int = -1) -> bool:
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
 MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
 MNT_FORCE, MNT_DETACH, UMOUNT_NOFOLLOW = 1, 2, 8
-CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 NS_GET_PARENT, NS_GET_OWNER_UID = 0xB702, 0xB704  # include/uapi/linux/nsfs.h
+
+# -- netlink (include/uapi/linux/netlink.h) --------------------------------------------------------
+
+NETLINK_KOBJECT_UEVENT = 15
+NLM_F_REQUEST = 1
+NLMSG_MIN_TYPE = 0x10
+NLMSGHDR = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 
 # -- prctl, seccomp (include/uapi/linux/prctl.h, seccomp.h, bpf_common.h) --------------------------
 

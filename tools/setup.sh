@@ -80,6 +80,8 @@ missing_packages() {
         wants xz xz-utils
         wants zstd zstd
         wants mandoc mandoc
+        wants udevadm udev
+        wants umockdev-run umockdev
         [ -x /usr/lib/systemd/systemd-modules-load ] ||
             [ -x /lib/systemd/systemd-modules-load ] || packages="$packages systemd"
         ;;

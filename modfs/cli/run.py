@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,6 +36,12 @@ Example:
     is_flag=True,
     help="Have calls that miss something, such as mount(2), request modules, as the kernel does.",
 )
+@click.option(
+    "--devices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Have /sys show the devices in FILE, as umockdev-record prints them, with their events.",
+)
 @engine_options
 def command(**values: Any) -> int:
     """Run COMMAND, unchanged, and let it find a kernel that loads modules.
@@ -55,6 +62,7 @@ def command(**values: Any) -> int:
 
 def _run(engine: EngineOptions, words: tuple[str, ...], values: dict[str, Any]) -> int:
     """The command's exit status, or minus the signal that ended it. UserError, OSError."""
+    from modfs.devices.description import read_devices
     from modfs.run.run import run
     from modfs.run.server import Plan
 
@@ -65,7 +73,8 @@ def _run(engine: EngineOptions, words: tuple[str, ...], values: dict[str, Any]) 
     formats = autoload and not joined and not engine.release().no_binfmt_autoload
     release = None if joined else engine.uname_release()
     tree = engine.root() if release else engine.modules
-    return run(Plan(words, engine.live, tree, joined, stats, autoload, formats, release))
+    devices = read_devices(values["devices"]) if values["devices"] else ()
+    return run(Plan(words, engine.live, tree, joined, stats, autoload, formats, release, devices))
 
 
 def _die_of(number: int) -> None:

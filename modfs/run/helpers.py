@@ -25,7 +25,9 @@ def start_kthreadd(keeper: Keeper, caught: Rules | None = None) -> Kthreadd:
     cannot be caught. ``caught``: more calls of helpers that are."""
 
     def prepare() -> tuple[int]:
-        sandbox.join(keeper.namespaces[-1:], keeper.root)  # the mounts, which the server never sees
+        # All but the user namespace, where it is already: the mounts, which the server never sees.
+        places = [place for name, place in keeper.namespaces.items() if name != "user"]
+        sandbox.join(places, keeper.root)
         return (seccomp.install(caught),)
 
     try:

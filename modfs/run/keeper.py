@@ -22,31 +22,35 @@ from typing import Any, NoReturn
 from loader.errors import UserError, in_words
 from modfs.mount.descriptors import close_descriptors, open_descriptors
 from modfs.mount.mountinfo import top_mount
-from modfs.run import sandbox
+from modfs.run import device_places, sandbox
 from modfs.run.watchdog import END_SECONDS, Watchdog, wait_for
 
 _MESSAGE_MAX = 1 << 16  # bytes
-_DESCRIPTORS_MAX = 4
+_DESCRIPTORS_MAX = 6  # the views, events, three namespaces, a root
 _END = b'"end"'
 
 
 class Keeper:
     """The server's end. UserError: what the keeper could not do."""
 
-    def __init__(self) -> None:
-        """Start it, from a process of one thread."""
+    def __init__(self, devices: bool = False) -> None:
+        """Start it, from a process of one thread. ``devices``: with what described devices need."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         server = os.pidfd_open(os.getpid())
         self._process = os.fork()
         if not self._process:
-            keep(theirs, server)
+            keep(theirs, server, devices)
         theirs.close()
         os.close(server)
         said, descriptors = self._hear()
         self.device: str = said["device"]
         """MAJOR:MINOR of the views' file system."""
         self.proc_has_modules: bool = said["proc_has_modules"]
-        self.fuse, *self.namespaces, self.root = descriptors
+        self.uevents = socket.socket(fileno=descriptors.pop()) if devices else None
+        """Takes events of devices (modfs.devices.uevents)."""
+        self.fuse, *namespaces, self.root = descriptors
+        self.namespaces: dict[str, int] = dict(zip(said["namespaces"], namespaces, strict=True))
+        """In the order in which they are to be entered."""
 
     def place(self, stats: Path, tree: Path | None, release: str) -> None:
         """Put the views, served by now, and the tree of a kernel ``release`` at their places."""
@@ -76,12 +80,12 @@ def _send(channel: socket.socket, message: dict[str, Any], descriptors: Iterable
 # -- the keeper's process -------------------------------------------------------------------------
 
 
-def keep(channel: socket.socket, server: int) -> NoReturn:
+def keep(channel: socket.socket, server: int, devices: bool) -> NoReturn:
     """Make the sandbox, and hold it until the server ends. ``server``: its pidfd."""
     try:
         _hold_nothing_else(channel.fileno(), server)
-        _make(channel)
-        _place(channel)
+        _make(channel, devices)
+        _place(channel, devices)
         _watch(channel, server)
     except UserError as error:
         _send(channel, {"error": str(error)})
@@ -101,26 +105,36 @@ def _hold_nothing_else(*keep: int) -> None:
         os.dup2(null, descriptor)
 
 
-def _make(channel: socket.socket) -> None:
+def _make(channel: socket.socket, devices: bool) -> None:
     """The namespaces, and the mount of the views."""
     user = sandbox.enter()
+    uevents = device_places.enter_network() if devices else None
     sandbox.prepare()
     fuse = sandbox.mount_views()
     mount = top_mount(str(sandbox.VIEWS))
     assert mount is not None
-    found = {"device": mount.device, "proc_has_modules": sandbox.proc_has_modules()}
-    namespaces = sandbox.namespaces(user)
+    namespaces = sandbox.namespaces(user, devices)
+    found = {
+        "device": mount.device,
+        "proc_has_modules": sandbox.proc_has_modules(),
+        "namespaces": [*namespaces],
+    }
     root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    _send(channel, found, (fuse, *namespaces, root))
-    for descriptor in (fuse, *namespaces, root):  # a connection ends when nobody has it open
+    descriptors = [fuse, *namespaces.values(), root]
+    if uevents is not None:
+        descriptors.append(uevents.detach())
+    _send(channel, found, descriptors)
+    for descriptor in descriptors:  # a connection ends when nobody has it open
         os.close(descriptor)
 
 
-def _place(channel: socket.socket) -> None:
+def _place(channel: socket.socket, devices: bool) -> None:
     told = json.loads(channel.recv(_MESSAGE_MAX) or "null")
     if told is None:
         raise UserError("the server ended early")
     os.close(os.open(sandbox.VIEWS / "proc/modules", os.O_RDONLY))  # see own_views.WITHOUT
+    if devices:
+        device_places.place_devices()
     sandbox.place_views(Path(told["stats"]))
     if told["tree"] is not None:
         sandbox.place_tree(Path(told["tree"]), told["release"])

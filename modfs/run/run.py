@@ -19,11 +19,11 @@ from contextlib import suppress
 from typing import NoReturn
 
 from loader.errors import UserError, in_words
-from modfs.run import sandbox, seccomp
+from modfs.run import device_places, sandbox, seccomp
 from modfs.run.caught import Rules
 from modfs.run.server import BUSY, DONE, EXITED, MESSAGE_MAX, READY, Plan, serve_and_exit
 
-_PLACES_MAX = 3  # two namespaces and a root
+_PLACES_MAX = 4  # three namespaces and a root
 
 
 def run(plan: Plan) -> int:
@@ -95,6 +95,8 @@ def _become(
     command = plan.command
     try:
         sandbox.join(places[:-1], places[-1])
+        if plan.devices:
+            os.environ.update(device_places.ENVIRONMENT)
         listener = _catch_calls(plan.caught())
         socket.send_fds(channel, [b"listener"], [listener])
         os.close(listener)

@@ -27,14 +27,14 @@ from modfs.linux import (
 
 DEBUG = Path("/sys/kernel/debug")
 STATS = DEBUG / "modules"
-_HOME = DEBUG / ".modfs"
+HOME = DEBUG / ".modfs"
 NESTED = "its calls are caught already: no modfs run in a modfs run"
-VIEWS = _HOME / "views"
-_REAL_PROC = _HOME / "proc"
+VIEWS = HOME / "views"
+_REAL_PROC = HOME / "proc"
 # Where all of /proc is a view: no mount over another place hides it.
 REAL_PROC = Path("/proc/.modfs")
 MISC = Path("/sys/devices/virtual/misc")
-REAL_MISC = _HOME / "misc"
+REAL_MISC = HOME / "misc"
 # Below /proc, where the kernel has them.
 _SYSCTLS = ("modprobe", "modules_disabled", "tainted")
 _FILES = ("modules", *(f"sys/kernel/{name}" for name in _SYSCTLS))
@@ -90,10 +90,12 @@ def enter() -> bool:
     return without_rights
 
 
-def namespaces(user: bool) -> list[int]:
-    """Descriptors of those that this process is in; ``user``: its user namespace as well."""
-    names = ["user"] * user + ["mnt"]
-    return [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
+def namespaces(user: bool, net: bool) -> dict[str, int]:
+    """Descriptors of those that this process is in, in the order in which they can be entered;
+    ``user``, ``net``: its user and network namespace as well."""
+    names = ["user"] * user + ["net"] * net + ["mnt"]
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    return {name: os.open(f"/proc/self/ns/{name}", flags) for name in names}
 
 
 def join(namespaces: Iterable[int], root: int | None = None) -> None:
@@ -118,10 +120,10 @@ def prepare() -> None:
     """The tmpfs for what we need ourselves, and the real /proc in it. UserError."""
     if not DEBUG.is_dir():
         raise UserError(f"{DEBUG} is missing: is sysfs mounted on /sys?")
-    if _HOME.exists():
+    if HOME.exists():
         raise UserError(NESTED)
-    _mount("modfs", DEBUG, "tmpfs", data="mode=755")
-    for folder in (_HOME, VIEWS, _REAL_PROC, STATS):
+    mount_tmpfs(DEBUG)
+    for folder in (HOME, VIEWS, _REAL_PROC, STATS):
         folder.mkdir()
     bind(Path("/proc"), _REAL_PROC)
     if MISC.is_dir():
@@ -154,7 +156,7 @@ def place_views(stats: Path) -> None:
     if not Path("/sys/module").is_dir():
         raise UserError("/sys/module is missing: is sysfs mounted on /sys?")
     bind(VIEWS / "module", Path("/sys/module"))
-    if (VIEWS / "misc").is_dir():
+    if (VIEWS / "misc").is_dir() and MISC.is_dir():
         bind(VIEWS / "misc", MISC)
     if proc_has_modules():
         for name in _FILES:
@@ -170,20 +172,33 @@ def place_tree(root: Path, release: str) -> None:
     the namespace. UserError."""
     target = Path("/lib/modules", release)
     if not target.is_dir():
-        _make_folder(target)
+        _make_folder(target, "lib")
     _overlay(root.resolve(), target, "tree")
 
 
-def _make_folder(target: Path) -> None:
-    """A folder that the host lacks, in an overlay over the nearest one that it has."""
+def private_folder(target: Path) -> None:
+    """An empty folder of the sandbox's own, whether the host has one or not. UserError."""
+    if not target.is_dir():
+        _make_folder(target, target.name)
+    mount_tmpfs(target)
+
+
+def mount_tmpfs(target: Path) -> None:
+    """A new file system in memory. UserError."""
+    _mount("modfs", target, "tmpfs", data="mode=755")
+
+
+def _make_folder(target: Path, name: str) -> None:
+    """A folder that the host lacks, in an overlay over the nearest one that it has. ``name``: of
+    what we keep for it."""
     exists = next(parent for parent in target.parents if parent.is_dir()).resolve()
-    _overlay(exists, exists, "lib")
+    _overlay(exists, exists, name)
     target.mkdir(parents=True)
     _mount("modfs", exists, flags=MS_REMOUNT | MS_RDONLY)  # what is written there would be lost
 
 
 def _overlay(lower: Path, target: Path, name: str) -> None:
-    upper, work = _HOME / f"{name}.upper", _HOME / f"{name}.work"
+    upper, work = HOME / f"{name}.upper", HOME / f"{name}.work"
     upper.mkdir()
     work.mkdir()
     upper.chmod(0o755)

@@ -16,8 +16,12 @@ from pathlib import Path
 
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError, in_words
+from modfs.devices import uevents
+from modfs.devices.description import Device
+from modfs.devices.uevents import Synthetic
+from modfs.devices.view import DeviceView
 from modfs.fuse.server import Server
-from modfs.run import caught, own_views, sandbox, seccomp
+from modfs.run import caught, device_places, own_views, sandbox, seccomp
 from modfs.run.addresses import Addresses
 from modfs.run.autoload import Autoload
 from modfs.run.caught import Rules
@@ -54,6 +58,8 @@ class Plan:
     autoload_exec: bool = False
     release: str | None = None
     """What uname(2) is to say; None: what it is."""
+    devices: tuple[Device, ...] = ()
+    """What /sys is to have; none: the host's own."""
 
     def caught(self, of_helpers: bool = False) -> Rules | None:
         """The calls that are caught, beside those about modules. ``of_helpers``: those of the
@@ -82,20 +88,20 @@ def serve_and_exit(plan: Plan, channel: socket.socket) -> None:
 
 def _serve(plan: Plan, channel: socket.socket) -> None:
     """From the sandbox to the last program in it."""
-    keeper = Keeper()
-    if len(keeper.namespaces) > 1:  # so that its programs are ours to look into
-        sandbox.join(keeper.namespaces[:1])
+    keeper = Keeper(bool(plan.devices))
+    if "user" in keeper.namespaces:  # so that its programs are ours to look into
+        sandbox.join([keeper.namespaces["user"]])
     engine = _engine(plan)
     # Its own execve starts helpers: whose formats are the engine's to ask for.
     helpers = plan.caught(of_helpers=True)
     kthreadd = start_kthreadd(keeper, helpers) if isinstance(engine, OwnEngine) else None
     autoload = Autoload(engine.kernel, Scout(), engine.note) if plan.autoload else None
     uname = Uname(plan.release) if plan.release else None
-    own = _arrange(engine, keeper, plan.release)
+    own = _arrange(engine, keeper, plan)
     if kthreadd is not None and isinstance(engine, OwnEngine):
         serve_helpers(kthreadd, engine.kernel, own, autoload, uname)
     _leave_terminal()
-    places = (*keeper.namespaces, keeper.root)
+    places = (*keeper.namespaces.values(), keeper.root)
     socket.send_fds(channel, [READY], places)
     for place in places:
         os.close(place)
@@ -140,11 +146,11 @@ def _engine(plan: Plan) -> Engine:
     return OwnEngine(plan.make(), plan.tree)
 
 
-def _arrange(engine: Engine, keeper: Keeper, release: str | None) -> OwnViews:
+def _arrange(engine: Engine, keeper: Keeper, plan: Plan) -> OwnViews:
     """The engine's files at the kernel's places. UserError."""
     own = OwnViews(keeper.device)
-    _serve_views(engine, keeper, own)
-    keeper.place(engine.folder, engine.tree, release or os.uname().release)
+    _serve_views(engine, keeper, own, plan.devices)
+    keeper.place(engine.folder, engine.tree, plan.release or os.uname().release)
     if seen := own.seen_by():
         raise UserError(f"its own files can be seen by thread {seen[0]} of the server")
     return own
@@ -157,7 +163,9 @@ def _answer_calls(listener: int, supervisor: Supervisor, channel: socket.socket)
     supervisor.run()
 
 
-def _serve_views(engine: Engine, keeper: Keeper, own: OwnViews) -> None:
+def _serve_views(
+    engine: Engine, keeper: Keeper, own: OwnViews, devices: tuple[Device, ...]
+) -> None:
     """Have a thread serve the views; returns when they answer. UserError."""
     real = None if keeper.proc_has_modules else sandbox.REAL_PROC
     # Nothing may be remembered: processes and modules come and go.
@@ -172,6 +180,7 @@ def _serve_views(engine: Engine, keeper: Keeper, own: OwnViews) -> None:
         ),
         "proc": ProcView(proc, server.client, real, settings=engine.sysctls()),
         **engine.views(server, own),
+        **_device_views(keeper, devices),
     }
     settled = threading.Event()
     failed: list[BaseException] = []
@@ -187,6 +196,17 @@ def _serve_views(engine: Engine, keeper: Keeper, own: OwnViews) -> None:
     settled.wait()
     if failed:
         raise failed[0]
+
+
+def _device_views(keeper: Keeper, devices: tuple[Device, ...]) -> dict[str, View]:
+    channel = keeper.uevents
+    if channel is None:
+        return {}
+
+    def send(device: Device, event: Synthetic) -> None:
+        uevents.send(channel, uevents.message(device, event))
+
+    return {device_places.VIEW: DeviceView(devices, send)}
 
 
 def _leave_terminal() -> None:

@@ -1,0 +1,157 @@
+"""Devices as umockdev describes them, and events of them as the kernel sends them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from loader.errors import UserError
+from modfs.devices.description import Device, read_devices
+from modfs.devices.uevents import Synthetic, message, synthetic
+from modfs.devices.view import DeviceView
+
+UUID = "7c1a2f2e-5a04-4f1e-8f1b-0d0f6d0a9a11"
+RECORDED = r"""# of a laptop
+P: /devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda
+N: sda
+S: disk/by-id/ata-X
+E: DEVLINKS=/dev/disk/by-id/ata-X
+E: DEVNAME=/dev/sda
+E: DEVTYPE=disk
+E: ID_BUS=ata
+E: MAJOR=8
+E: MINOR=0
+E: SUBSYSTEM=block
+A: dev=8:0\n
+A: queue/rotational=0\n
+A: stat=\t1 2\\3\n
+H: wwid=ff00
+L: device=../../../0:0:0:0
+
+
+P: /devices/pci0000:00/0000:00:17.0
+E: MODALIAS=pci:v00008086d0000A102
+E: SUBSYSTEM=pci
+"""
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    (tmp_path / "laptop.umockdev").write_text(RECORDED)
+    return tmp_path / "laptop.umockdev"
+
+
+@pytest.fixture
+def sent() -> list[tuple[str, Synthetic]]:
+    return []
+
+
+@pytest.fixture
+def view(described: Path, sent: list[tuple[str, Synthetic]]) -> DeviceView:
+    return DeviceView(
+        read_devices(described), lambda device, event: sent.append((device.path, event))
+    )
+
+
+def read(view: DeviceView, path: str) -> bytes:
+    return view.open_file(path.encode()).read(4096, 0)
+
+
+def test_a_recorded_description(described: Path) -> None:
+    disk, controller = read_devices(described)
+    assert disk.subsystem == "block"
+    assert disk.properties == (
+        ("DEVNAME", "sda"), ("DEVTYPE", "disk"), ("MAJOR", "8"), ("MINOR", "0")
+    )  # fmt: skip
+    assert disk.attributes == {
+        "dev": b"8:0\n", "queue/rotational": b"0\n", "stat": b"\t1 2\\3\n", "wwid": b"\xff\0"
+    }  # fmt: skip
+    assert controller.properties == (("MODALIAS", "pci:v00008086d0000A102"),)
+
+
+WRONG = {
+    "": "no device is described",
+    "E: SUBSYSTEM=cpu\n": ":1: a device begins with a line such as P: /devices/system/cpu/cpu0",
+    "P: /devices/../x\nE: SUBSYSTEM=cpu\n": ":1: a device begins",
+    "\n\nP: /devices/x\nE: A=b\n": ":3: /devices/x: E: SUBSYSTEM= is missing",
+    "P: /devices/x\nE: SUBSYSTEM=a/b\n": ":1: /devices/x: E: SUBSYSTEM= is missing",
+    "P: /devices/x\nX: a=b\n": ":1: /devices/x: 'X: a=b' is no line of a description",
+    "P: /devices/x\nE: SUBSYSTEM\n": "'E: SUBSYSTEM' is no line",
+    "P: /devices/x\nA: ../../y=1\n": "is no line",
+    "P: /devices/x\nH: y=1z\n": ":1: /devices/x: H: y: no bytes in hexadecimal",
+    "P: /devices/x\nE: SUBSYSTEM=a\n\nP: /devices/x\nE: SUBSYSTEM=a\n": ":4: /devices/x is descr",
+}
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+def test_what_is_no_description(tmp_path: Path, text: str) -> None:
+    (tmp_path / "wrong").write_text(text)
+    with pytest.raises(UserError, match=re.escape(WRONG[text])):
+        read_devices(tmp_path / "wrong")
+
+
+def test_files_and_links(view: DeviceView) -> None:
+    disk = "/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda"
+    assert {*view.names(b"/")} == {b"devices", b"bus", b"class", b"block", b"dev"}
+    assert {*view.names(disk.encode())} == {
+        b"uevent", b"dev", b"queue", b"stat", b"wwid", b"device", b"subsystem"
+    }  # fmt: skip
+    assert read(view, f"{disk}/uevent") == b"DEVNAME=sda\nDEVTYPE=disk\nMAJOR=8\nMINOR=0\n"
+    assert read(view, f"{disk}/wwid") == b"\xff\0"
+    assert stat.S_ISDIR(view.getattr(f"{disk}/queue".encode()).mode)
+    links = {
+        f"{disk}/subsystem": "../" * 9 + "class/block",
+        "/class/block/sda": f"../..{disk}",
+        "/block/sda": f"..{disk}",
+        "/dev/block/8:0": f"../..{disk}",
+        "/bus/pci/devices/0000:00:17.0": "../../../devices/pci0000:00/0000:00:17.0",
+        "/devices/pci0000:00/0000:00:17.0/subsystem": "../../../bus/pci",
+    }
+    assert {link: view.readlink(link.encode()).decode() for link in links} == links
+
+
+def test_what_cannot_be_opened(view: DeviceView) -> None:
+    for path, flags, number in (
+        (b"/devices/none", os.O_RDONLY, errno.ENOENT),
+        (b"/devices/pci0000:00/0000:00:17.0/subsystem", os.O_WRONLY, errno.EACCES),
+    ):
+        with pytest.raises(OSError) as caught:
+            view.open_file(path, flags)
+        assert caught.value.errno == number
+    with pytest.raises(OSError):
+        view.getattr(b"/devices/none")
+
+
+def test_what_is_written_to_uevent_is_sent(
+    view: DeviceView, sent: list[tuple[str, Synthetic]]
+) -> None:
+    path = "/devices/pci0000:00/0000:00:17.0"
+    assert view.open_file(f"{path}/uevent".encode(), os.O_WRONLY).write(b"add\n") == 4
+    assert sent == [(path, Synthetic("add", (("SYNTH_UUID", "0"),)))]
+
+
+def test_synthetic_events_as_the_kernel_takes_them() -> None:
+    """kobject_action_args: words of letters and digits only (Documentation/ABI/testing)."""
+    assert synthetic(b"change\0").action == "change"
+    assert synthetic(f"add {UUID} A=1 B=abc\n".encode()) == Synthetic(
+        "add", (("SYNTH_UUID", UUID), ("SYNTH_ARG_A", "1"), ("SYNTH_ARG_B", "abc"))
+    )
+    wrong = ("", "\n", "ad", "addx", "add ", "add x", f"add {UUID} ", f"add {UUID} A", "ADD")
+    for text in (*wrong, f"add {UUID} A=", f"add {UUID} =1", f"add {UUID} A_B=1"):
+        with pytest.raises(OSError) as caught:
+            synthetic(text.encode())
+        assert caught.value.errno == errno.EINVAL, text
+
+
+def test_the_message_has_the_kernels_order() -> None:
+    """As udevadm monitor --property shows an event of a booted kernel: lib/kobject_uevent.c."""
+    device = Device("/devices/system/cpu/cpu0", "cpu", (("MODALIAS", "cpu:x"),), {}, {})
+    assert message(device, Synthetic("add", (("SYNTH_UUID", "0"),))).split(b"\0") == [
+        b"add@/devices/system/cpu/cpu0", b"ACTION=add", b"DEVPATH=/devices/system/cpu/cpu0",
+        b"SUBSYSTEM=cpu", b"SYNTH_UUID=0", b"MODALIAS=cpu:x", b""
+    ]  # fmt: skip
