@@ -135,7 +135,7 @@ def _place(channel: socket.socket, devices: bool) -> None:
     os.close(os.open(sandbox.VIEWS / "proc/modules", os.O_RDONLY))  # see own_views.WITHOUT
     if devices:
         device_places.place_devices()
-    sandbox.place_views(Path(told["stats"]))
+    sandbox.place_views(Path(told["stats"]), devices)
     if told["tree"] is not None:
         sandbox.place_tree(Path(told["tree"]), told["release"])
 

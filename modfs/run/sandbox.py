@@ -150,13 +150,14 @@ def mount_views() -> int:
     return fuse
 
 
-def place_views(stats: Path) -> None:
-    """Put the views, mounted by now, at the kernel's places. ``stats``: the folder with stats."""
+def place_views(stats: Path, devices: bool = False) -> None:
+    """Put the views, mounted by now, at the kernel's places. ``stats``: the folder with stats.
+    ``devices``: those in /sys/devices are described, and none is the host's."""
     bind(stats, STATS)
     if not Path("/sys/module").is_dir():
         raise UserError("/sys/module is missing: is sysfs mounted on /sys?")
     bind(VIEWS / "module", Path("/sys/module"))
-    if (VIEWS / "misc").is_dir() and MISC.is_dir():
+    if (VIEWS / "misc").is_dir() and not devices:
         bind(VIEWS / "misc", MISC)
     if proc_has_modules():
         for name in _FILES:

@@ -154,6 +154,22 @@ def test_events_are_heard_by_udevadm_monitor(run: Run, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_no_device_of_the_host_can_be_triggered(run: Run, tmp_path: Path) -> None:
+    """Not even as /sys/devices/virtual/misc, which has the host's in links without --devices."""
+    (tmp_path / "some.umockdev").write_text(DESCRIPTION)
+    done = run(
+        "cd /sys; ls devices block; find -L bus class dev devices -maxdepth 4 -name uevent |"
+        " xargs -r realpath | sort -u",
+        options=("--devices", "some.umockdev"),
+    )
+    assert done.stdout.split() == [
+        "block:", "devices:", "pci0000:00", "system",
+        "/sys/devices/pci0000:00/0000:00:02.0/drm/card0/uevent",
+        "/sys/devices/pci0000:00/0000:00:02.0/uevent",
+        "/sys/devices/system/cpu/cpu0/uevent",
+    ]  # fmt: skip
+
+
 def test_a_wrong_description_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("E: SUBSYSTEM=cpu\n")
     done = subprocess.run(
