@@ -22,8 +22,10 @@ _LINE = re.compile(
     r"EXPORT_SYMBOL(?P<gpl>_GPL)?\t(?P<namespace>[^\t\n]*)"
 )
 _ADDRESS = re.compile(r"(?P<address>[0-9a-f]{1,16}) [A-Za-z?] (?P<name>[^\s]+)")
-_EXPORT = "__ksymtab_"
-_GPL_START, _GPL_STOP = "__start___ksymtab_gpl", "__stop___ksymtab_gpl"
+EXPORT = "__ksymtab_"
+"""What the name of a symbol begins with that stands for an export."""
+_GPL_START, _GPL_STOP = BOUNDS = ("__start___ksymtab_gpl", "__stop___ksymtab_gpl")
+"""Between them are those for GPL modules."""
 
 
 def read_kernel_exports(path: Path) -> dict[str, Export]:
@@ -59,6 +61,6 @@ def _addresses(path: Path, text: str) -> Iterator[tuple[str, Export]]:
     places = {match["name"]: int(match["address"], 16) for match in lines if match}
     start, stop = places.get(_GPL_START, 0), places.get(_GPL_STOP, 0)
     for name, address in places.items():
-        if name.startswith(_EXPORT):
-            exported = name.removeprefix(_EXPORT)
+        if name.startswith(EXPORT):
+            exported = name.removeprefix(EXPORT)
             yield exported, Export(exported, start <= address < stop)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from typing import Any
 import zstandard
 
 from loader.image.contents import read_contents
-from loader.image.elf import ElfModule
+from loader.image.elf import ElfError, ElfModule
 from loader.image.elf_format import SHT_PROGBITS
 from loader.image.signature import module_length
+from loader.image.symvers import BOUNDS, EXPORT
 from loader.kconfig import Kconfig
 from loader.words import module_name
 from modfs.conformance.abi import Abi
@@ -85,12 +88,38 @@ def write_folder(folder: Path, recorded: Recorded) -> None:
     init = recorded.files.init | init_results(recorded.performed, _LOADERS_OWN)
     _write(folder / "environment.json", json.dumps({"init": init}, indent=1) + "\n")
     if recorded.config:
-        _write(folder / "kernel.config", recorded.config)
+        (folder / "kernel.config.gz").write_bytes(packed_text(recorded.config))
     if recorded.symbols:
-        packed = zstandard.ZstdCompressor(level=_LEVEL).compress(recorded.symbols.encode())
-        (folder / "kernel.symbols.zst").write_bytes(packed)
+        text = "".join(_of_use(recorded))
+        exports = zstandard.ZstdCompressor(level=_LEVEL).compress(text.encode())
+        (folder / "kernel.symbols.zst").write_bytes(exports)
     _write(folder / "README", recorded.about)
     _write(folder / "SHA256SUMS", "".join(_sums(folder)))
+
+
+def packed_text(text: str) -> bytes:
+    """By gzip; the same for the same text."""
+    return gzip.compress(text.encode(), mtime=0)
+
+
+def _of_use(recorded: Recorded) -> Iterator[str]:
+    """The lines of what the kernel exports that any of the recorded modules has to do with, and
+    where the tables begin and end."""
+    modules = [*recorded.files.contents.values(), *recorded.real.values()]
+    named = {name for module in modules for name in _names(module)}
+    for line in recorded.symbols.splitlines():
+        words = line.split()
+        name = words[1] if line.startswith("0x") else words[2].removeprefix(EXPORT)
+        if name in named or name in BOUNDS:
+            yield line + "\n"
+
+
+def _names(module: bytes) -> Iterator[str]:
+    """The symbols that it imports or exports; of a file that is no module none."""
+    with suppress(ElfError):
+        contents = read_contents(_elf(module))
+        yield from (export.name for export in contents.exports)
+        yield from (need.name for need in contents.needs)
 
 
 def _write(path: Path, text: str) -> None:

@@ -15,8 +15,7 @@ _UNMAPPED = -4096  # an address of no process's
 
 
 class Here:
-    """``root``: where files/X are, and the folder t, which is none of a guest's own. ``ours``:
-    names of modules; of others nothing is told."""
+    """``root``: where files/X and /t are. ``ours``: names of modules; of others nothing is told."""
 
     def __init__(self, root: Path, ours: frozenset[str]) -> None:
         self.root, self.ours = root, ours

@@ -8,24 +8,32 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.errors import UserError
 from loader.kconfig import kconfig_text, read_kconfig
-from loader.packings import read_module
+from loader.packings import NOT_PACKED, by_suffix, read_module
 from loader.tree.tree import Tree
-from modfs.conformance.abi import Abi, abi_of
+from modfs.conformance.abi import Abi, abi_of, learn_abi
+from modfs.conformance.answers import Answered, result_name
 from modfs.conformance.files import NEEDED, make_files
-from modfs.conformance.folder import Recorded, header, write_folder
+from modfs.conformance.folder import Recorded, header, packed_text, write_folder
 from modfs.conformance.scenario import Scenario, Step, expanded, random_scenario, scenarios
 from tools.record.debian import Kernel
 from tools.record.guest import BLACKLIST, Guest
+from tools.record.image import abi_of_image, btf_of
 from tools.record.kernels import built, kernel, symvers
+from tools.record.sizes import all_modules, refused, seen
+from tools.record.sizes import steps as sizes_steps
+from tools.record.sizes import table as sizes_table
 
 _REAL = 30  # of the kernel's own that are loaded
 _MOST_NEEDED = 4
+_SAMPLE = 100
 _LARGEST = 400_000  # bytes
+_REQUESTS = (b"__request_module", b"load_nls", b"__symbol_get")
 
 
 def main() -> int:
@@ -37,7 +45,7 @@ def main() -> int:
             if options.built
             else kernel(options.kernel, options.jobs)
         )
-        return _record(found, config, options)
+        return (_record_sizes if options.sizes else _record)(found, config, options)
     except (UserError, RuntimeError, OSError) as error:
         print(f"make record: {error}", file=sys.stderr)
         return 2
@@ -52,20 +60,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scenarios", help="which of them, else all")
     parser.add_argument("--together", action="store_true", help="all of them in one boot")
     parser.add_argument("--built", type=Path, help="a folder where a kernel was built")
+    parser.add_argument("--sizes", action="store_true", help="of all modules, and nothing else")
     parser.add_argument("--real", type=int, default=_REAL, help="the kernel's own modules loaded")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="of make")
     return parser.parse_args()
 
 
 def _record(found: Kernel, config: Path | None, options: argparse.Namespace) -> int:
-    tree = Tree.open(found.modules)
+    tree = Tree.open(found.modules) if found.modules.is_dir() else None
     exports = symvers(found)
-    versions = {row.split("\t")[1]: int(row.split("\t")[0], 16) for row in exports.splitlines()}
-    abi = abi_of(tree, NEEDED - versions.keys())
-    abi.crcs.update(versions)
+    abi = _abi(found, tree, exports)
     kconfig = read_kconfig(config) if config else None
     files = make_files(abi)
-    real = own_modules(tree, options.real)
+    real = own_modules(tree, options.real) if tree else {}
     statistics = kconfig is not None and kconfig.is_on("MODULE_STATS")
     recorded = Recorded(abi, files, header(abi, kconfig, BLACKLIST, statistics), real)
     recorded.config = kconfig_text(config) if config else ""
@@ -79,9 +86,60 @@ def _record(found: Kernel, config: Path | None, options: argparse.Namespace) -> 
         for name, steps in _boots(options, kinds, statistics):
             missed += not _performed(guest, name, steps, recorded)
             recorded.symbols = exports or guest.symbols.strip()
+            if not kconfig and (packing := unpacks(recorded.performed)):
+                recorded.header["compression"] = packing
             write_folder(out, recorded)
     print(f"{out}: {len(recorded.performed)} transcripts; modfs verify {out}")
     return 1 if missed else 0
+
+
+def _record_sizes(found: Kernel, config: Path | None, options: argparse.Namespace) -> int:
+    """modules.tsv of all modules that the kernel loads."""
+    tree = Tree.open(found.modules)
+    machine = learn_abi(tree.sample(_SAMPLE)).machine
+    files = all_modules(tree)
+    out = options.out or Path("recordings") / f"{found.release}-sizes"
+    with tempfile.TemporaryDirectory(prefix="modfs-record-") as name:
+        guest = Guest(found.image, machine, Path(name) / "guest", {"modules": files})
+        steps = sizes_steps([*files], btf_of(found.image))
+        answered = guest.perform("sizes", steps)
+        if len(answered.steps) < len(steps):
+            end = guest.console("sizes")
+            raise UserError(f"the kernel ended at {steps[len(answered.steps)]}:\n{end}")
+    if failed := [answer.results[0] for answer in answered.answers[:3] if any(answer.results)]:
+        raise UserError(f"no probe can be set there: {result_name(failed[0])}")
+    layouts = seen(answered)
+    for file, errno in refused(answered):
+        print(f"{file}: {errno}", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "modules.tsv").write_text(sizes_table(files, layouts), "utf-8")
+    if config:
+        (out / "kernel.config.gz").write_bytes(packed_text(kconfig_text(config)))
+    seen_of = f"{len(layouts)} of {len(files)} modules"
+    print(f"{out}: {seen_of}; modfs verify --modules {found.modules} {out}")
+    return 0
+
+
+def _abi(found: Kernel, tree: Tree | None, exports: str) -> Abi:
+    if tree is None:
+        print(f"{found.release}: its modules are not there; its BTF tells what they must be like")
+        return abi_of_image(found.image, found.release, "x86_64")
+    versions = {row.split("\t")[1]: int(row.split("\t")[0], 16) for row in exports.splitlines()}
+    abi = abi_of(tree, NEEDED - versions.keys())
+    abi.crcs.update(versions)
+    return abi
+
+
+def unpacks(performed: Iterable[Answered]) -> str | None:
+    """The format that the kernel was seen to unpack; None: it was not asked."""
+    packed = False
+    for step in (step for answered in performed for step in answered.lines()):
+        packing = by_suffix(str(step.get("file") or ""))
+        if packing and step.get("flags", 0) & MODULE_INIT_COMPRESSED_FILE:
+            packed = True
+            if step.get("result") == "OK":
+                return packing.name
+    return NOT_PACKED if packed else None
 
 
 def _boots(
@@ -134,9 +192,14 @@ def own_modules(tree: Tree, count: int) -> dict[str, bytes]:
         group = {
             file.name.partition(".ko")[0] + ".ko": read_module(file) for file in (*needed, path)
         }
-        if all(len(data) <= _LARGEST for data in group.values()):
+        if all(len(data) <= _LARGEST and not _asks(data) for data in group.values()):
             chosen |= {file: data for file, data in group.items() if file not in chosen}
     return chosen
+
+
+def _asks(module: bytes) -> bool:
+    """Whether it asks for modules by itself: what its init comes to then is not told here."""
+    return any(b"\0" + name + b"\0" in module for name in _REQUESTS)
 
 
 def _about(found: Kernel, abi: Abi, options: argparse.Namespace) -> str:

@@ -27,7 +27,10 @@ _PACKAGE = re.compile(r"linux-(image|binary)-(\d+\.\d+)\.(\d+)(-\d+)?(\+deb\d+)?
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel: its release as uname -r has it, its image, its modules' folder."""
+    """One kernel: its release as uname -r has it, its image, its modules' folder.
+
+    That folder is not there where the archive has the kernel, but no more its modules.
+    """
 
     release: str
     image: Path
@@ -45,9 +48,11 @@ def fetch(version: str) -> Kernel:
             subprocess.run(["dpkg", "-x", package, place / "root"], check=True)
             package.unlink()
         (place / "done").touch()
-    (modules,) = (path for path in (place / "root").glob("**/lib/modules/*") if path.is_dir())
     (image,) = (place / "root").glob("**/vmlinuz*")
-    return Kernel(modules.name, image, modules)
+    release = image.name.removeprefix("vmlinuz-")
+    found = [path for path in (place / "root").glob("**/lib/modules/*") if path.is_dir()]
+    modules = found[0] if found else place / "root/lib/modules" / release
+    return Kernel(modules.name if found else release, image, modules)
 
 
 def fetch_source(version: str) -> Path:
@@ -72,7 +77,7 @@ def fetch_source(version: str) -> Path:
 
 
 def _packages(version: str) -> list[str]:
-    """Names of the packages that make up the newest such kernel."""
+    """Names of the packages that make up the newest such kernel, of those that are still there."""
     _apt("update", tool="apt-get")
     known = _apt("pkgnames", "linux-", tool="apt-cache").split()
     found = []
@@ -87,9 +92,7 @@ def _packages(version: str) -> list[str]:
     if "-binary-" not in name:
         return [name]
     apart = [name.replace("-binary-", f"-{kind}-") for kind in ("binary", "modules", "base")]
-    if gone := [part for part in apart if part not in known]:
-        raise RuntimeError(f"Debian has no more all of kernel {version}: there is no {gone[0]}")
-    return apart
+    return [part for part in apart if part in known]
 
 
 def _apt(*words: str, tool: str, cwd: Path | None = None) -> str:

@@ -19,21 +19,29 @@ _SECONDS = 3000  # for a boot and all steps, on a busy machine
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 _SAME = -2  # instead of a size
 _SHOWN = 2000  # characters of a console
-_MEMORY = 1500  # MB
+_MEMORY = 1500  # MB, and more for what is carried into it
 _PROCESSORS = 2
 _ACCELERATORS = ("tcg", "tcg,thread=single")
 BLACKLIST = ("black_one", "black-two")
 _COMMON = f"loglevel=1 panic=-1 nokaslr mitigations=off module_blacklist={','.join(BLACKLIST)}"
 
-# QEMU's program, machine and kernel options; the compiler; the minor number of the second line.
-_MACHINES: dict[str, tuple[tuple[str, ...], str, str, int]] = {
+# QEMU's program and machine, and its second line; kernel options; the compiler; that line's minor.
+_MACHINES: dict[str, tuple[tuple[str, ...], tuple[str, ...], str, str, int]] = {
     "x86_64": (
         ("qemu-system-x86_64", "-cpu", "max"),
+        ("-serial", "chardev:told"),
         "console=ttyS0 no_timer_check",
         "gcc",
         65,
     ),
-}
+    "aarch64": (  # the second line is a card: its ttyS0, while the console is ttyAMA0
+        ("qemu-system-aarch64", "-machine", "virt,gic-version=3", "-cpu", "max,pauth-impdef=on"),
+        ("-device", "pci-serial,chardev=told"),
+        "console=ttyAMA0",
+        "aarch64-linux-gnu-gcc",
+        64,
+    ),
+}  # fmt: skip
 
 
 class Guest:
@@ -44,8 +52,10 @@ class Guest:
     ) -> None:
         if machine not in _MACHINES:
             raise UserError(f"make record boots {', '.join(_MACHINES)}, not {machine}")
-        self.qemu, self.options, self.compiler, self.minor = _MACHINES[machine]
+        self.qemu, self.line, self.options, self.compiler, self.minor = _MACHINES[machine]
         self.image, self.folder = image, folder
+        carried = sum(len(data) for files in contents.values() for data in files.values())
+        self.memory = _MEMORY + 3 * (carried >> 20)  # packed, unpacked and loaded
         self.symbols = ""  # what /proc/kallsyms says of exports; known after the first boot
         shutil.rmtree(folder, ignore_errors=True)
         for kind, files in contents.items():
@@ -93,9 +103,10 @@ class Guest:
         console, told = self.folder / f"{name}.console", self.folder / f"{name}.answers"
         command = [
             *("timeout", str(_SECONDS), *self.qemu, "-accel", accelerator),
-            *("-m", str(_MEMORY), "-smp", str(_PROCESSORS)),
+            *("-m", str(self.memory), "-smp", str(_PROCESSORS)),
             *("-display", "none", "-no-reboot", "-net", "none"),
-            *("-serial", f"file:{console}", "-serial", f"file:{told}"),
+            *("-serial", f"file:{console}", "-chardev", f"file,id=told,path={told}"),
+            *self.line,
             *("-kernel", str(self.image), "-initrd", str(initrd)),
             *("-append", f"{self.options} {_COMMON}"),
         ]
@@ -133,6 +144,8 @@ def line(step: Step) -> str:
 
 def _words(step: Step) -> tuple[object, ...]:
     flags, parameters = step.get("flags", 0), step.get("params", "")
+    if "write" in step:
+        return "write", step["write"], step["text"]
     if "cat" in step:
         path = step["cat"]
         return "cat", path if path.startswith("/") else f"/sys/kernel/debug/modules/{path}"

@@ -7,6 +7,7 @@
  *	init	FILE	LENGTH	-	PARAMETERS	(LENGTH -1: all of it; FILE -: an unmapped address)
  *	delete	NAME	-	FLAGS
  *	cat	FILE
+ *	write	FILE	TEXT
  *	threads	COUNT	-	FLAGS	PARAMETERS	FILE...
  *	symbols
  *
@@ -158,11 +159,26 @@ static void together(char **words, int count)
 	free(calls);
 }
 
+static long put_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	long came;
+
+	if (fd < 0)
+		return -errno;
+	came = result(write(fd, text, strlen(text)));
+	close(fd);
+	return came;
+}
+
 static long call(char **words)
 {
 	const char *file = words[1];
-	int flags = atoi(words[3]);
+	int flags;
 
+	if (!strcmp(words[0], "write"))
+		return put_text(file, words[2]);
+	flags = atoi(words[3]);
 	if (!strcmp(words[0], "finit"))
 		return finit(file, atoi(words[2]), flags, words[4]);
 	if (!strcmp(words[0], "fd"))
@@ -279,6 +295,7 @@ static void prepare(void)
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+	mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
 	mknod("/dev/kmsg", S_IFCHR | 0600, makedev(1, 11));
 	mknod("/dev/line", S_IFCHR | 0600, makedev(4, LINE_MINOR));
 	out = open("/dev/line", O_RDWR | O_NOCTTY);
