@@ -19,7 +19,7 @@ def main() -> int:
     options = _options()
     try:
         if options.verb == "record":
-            names = options.names or ["*"]
+            names = " ".join(options.names).split() or ["*"]
             chosen = [
                 spec for spec in PLAN if any(fnmatch.fnmatch(spec.name, name) for name in names)
             ]

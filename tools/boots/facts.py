@@ -43,7 +43,7 @@ class Machine:
 
 
 class Look(NamedTuple):
-    """kmod looked whether a module was there: ``state`` by initstate, None: there is no such file."""
+    """kmod looked whether a module was there: ``state`` by initstate, None: no such file."""
 
     at: float
     module: str
@@ -175,8 +175,9 @@ class Load:
 class Boot:
     """One recorded boot. ``start``: before udevd; ``settled``, ``end``: when udevadm settle
     returned, and two seconds later; ``in_time``: it had settled then. ``idle``, ``busy``: seconds
-    of all processors between these, by the kernel's count. ``before``: modules that were there.
-    ``lost``: what was not seen, by kind."""
+    of all processors between these, by the kernel's count. ``before``, ``sizes``: the modules that
+    were there before udevd, and at the end: bytes of each, by name. ``lost``: what was not seen, by
+    kind."""
 
     name: str
     machine: Machine
@@ -189,6 +190,7 @@ class Boot:
     uevents: tuple[Uevent, ...]
     workers: tuple[Worker, ...]
     loads: tuple[Load, ...]
+    before: Mapping[str, int]
     sizes: Mapping[str, int]
     lost: Mapping[str, int]
 

@@ -40,6 +40,7 @@ echo 4096 > $trace/saved_cmdlines_size
 cd $trace/instances/modfs_boot || reboot -f
 echo 1 > options/record-cmd
 processors > /tmp/processors-start
+cat /proc/modules > /tmp/modules-before
 read -r seqnum < /sys/kernel/uevent_seqnum
 echo moment start > trace_marker
 SYSTEMD_LOG_LEVEL=notice /lib/systemd/systemd-udevd --daemon --resolve-names=never
@@ -65,6 +66,7 @@ head -n 1 /proc/meminfo
 echo @END
 section BEFORE /tmp/before
 section AFTER /tmp/after
+section PROCBEFORE /tmp/modules-before
 section TRACE trace
 echo @LOST
 for path in per_cpu/cpu*/stats; do grep -E 'overrun|dropped' $path; done

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from loader.errors import UserError
 from loader.observe.assemble import assemble
 from loader.observe.call import ObservedCall
 from loader.observe.events import Event, Lost
@@ -23,6 +24,8 @@ from tools.boots.udevd import Udevd
 
 FOLDER = Path(__file__).with_name("recordings")
 _SUFFIX = ".txt.zst"
+_NEEDED = ("HEAD", "MACHINE", "BEFORE", "AFTER", "TRACE", "PROCMODULES", "STAT", "STATSETTLED",
+           "SEQNUM", "SETTLE")  # fmt: skip
 _TICKS = 100  # a second, in /proc/stat
 _IDLE = (3, 4)  # its columns: idle, iowait
 
@@ -33,9 +36,18 @@ def recordings(folder: Path = FOLDER) -> list[Path]:
 
 
 def read_boot(path: Path) -> Boot:
-    """One recording. OSError: cannot be read. UserError, KeyError, ValueError: it is none."""
+    """One recording. OSError: cannot be read. UserError: it is none, or damaged."""
     text = decoded(read_text(path))
     parts = sections(text)
+    if gone := [name for name in _NEEDED if not parts.get(name)]:
+        raise UserError(f"{path}: no recorded boot: it has no section {gone[0]}")
+    try:
+        return _boot(text, parts)
+    except (KeyError, ValueError, IndexError) as error:
+        raise UserError(f"{path}: a damaged recording: {error!r}") from None
+
+
+def _boot(text: str, parts: Mapping[str, list[str]]) -> Boot:
     trace = parse_text(text)
     events = [event for event in trace.events if isinstance(event, Event)]
     head = json.loads("\n".join(parts["HEAD"]))
@@ -58,7 +70,8 @@ def read_boot(path: Path) -> Boot:
         uevents=_uevents(seen, machine.modaliases),
         workers=_workers(seen, parts.get("UDEVD", ())),
         loads=_loads([one for one in items if isinstance(one, ObservedCall)], seen),
-        sizes={words[0]: int(words[1]) for words in map(str.split, parts["PROCMODULES"])},
+        before=_sizes(parts.get("PROCBEFORE", ())),
+        sizes=_sizes(parts["PROCMODULES"]),
         lost=dict(_lost(one for one in items if isinstance(one, Lost))),
     )
 
@@ -91,6 +104,10 @@ _OF_HEAD = (
     "kernel", "release", "processors", "children_max", "command_line", "udev", "qemu",
     "host_processors", "seconds", "processor_seconds",
 )  # fmt: skip
+
+
+def _sizes(lines: Iterable[str]) -> dict[str, int]:
+    return {words[0]: int(words[1]) for words in map(str.split, lines)}
 
 
 def _modaliases(lines: Sequence[str]) -> dict[str, str]:

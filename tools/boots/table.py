@@ -9,13 +9,15 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from loader.observe.replay import rules
+from loader.observe.wasted import wasted
 from loader.tree.tree import Tree
 from tools.boots.asked import baseline, unpack_tree
 from tools.boots.facts import Boot
 from tools.boots.reading import read_boot, recordings
 
 _HEAD = ("boot", "CPUs", "kernel", "events", "workers", "calls", "failed", "baseline", "off",
-         "init failed", "shared", "waste MB", "settled s")  # fmt: skip
+         "init failed", "shared", "MB wasted", "s to settle")  # fmt: skip
 
 
 def summary(folder: Path) -> Iterator[tuple[str, ...]]:
@@ -69,12 +71,13 @@ def _ordered(folder: Path) -> list[Path]:
 
 def _row(boot: Boot, predicted: int) -> tuple[str, ...]:
     outcomes = Counter(load.outcome for load in boot.loads)
-    wasted = sum(load.call.length or 0 for load in boot.loads if load.failed)
+    release = rules(boot.machine.release)
+    waste = sum(wasted(load.call, release).total for load in boot.loads)
     settled = f"{boot.settled - boot.start:.1f}" if boot.in_time else "never"
     off = f"{(predicted - boot.failed) / boot.failed:+.0%}" if boot.failed else "-"
     numbers = (
         boot.machine.processors, boot.machine.kernel, len(boot.uevents), len(boot.workers),
         len(boot.loads), boot.failed, predicted, off, outcomes["init"], outcomes["shared"],
-        f"{wasted / 1e6:.1f}", settled,
+        f"{waste / 1e6:.1f}", settled,
     )  # fmt: skip
     return (boot.name, *map(str, numbers))

@@ -105,7 +105,7 @@ class Udevd:
         left = [one for one in self.handled if not one.forked]
         for at in self._passed_on[udevd.most_common(1)[0][0]]:
             for one in left:
-                if idle_since[one.seqnum] <= at <= one.begin:
+                if max(idle_since[one.seqnum], one.sent or 0.0) <= at <= one.begin:
                     one.handed = at
                     left.remove(one)
                     break
