@@ -50,6 +50,15 @@ class Look(NamedTuple):
     state: str | None
 
 
+class Contention(NamedTuple):
+    """The task ``tid`` waited for one of the kernel's locks, such as module_mutex."""
+
+    tid: int
+    lock: str
+    begin: float
+    end: float
+
+
 @dataclass(frozen=True, slots=True)
 class Uevent:
     """One event of the kernel's, and what udevd did with it.
@@ -95,13 +104,14 @@ class Load:
 
     ``module``: its name; of one that shares another's load, what kmod had looked for before.
     ``searches``: when the list of modules was searched for its name. One who waits for another's
-    load searches again at each wake-up.
+    load searches again at each wake-up. ``locks``: of the kernel that it waited for.
     """
 
     call: ObservedCall
     seqnum: int | None
     module: str
     searches: tuple[float, ...]
+    locks: tuple[Contention, ...]
 
     @property
     def outcome(self) -> str:
@@ -177,7 +187,7 @@ class Boot:
     returned, and two seconds later; ``in_time``: it had settled then. ``idle``, ``busy``: seconds
     of all processors between these, by the kernel's count. ``before``, ``sizes``: the modules that
     were there before udevd, and at the end: bytes of each, by name. ``lost``: what was not seen, by
-    kind."""
+    kind. ``contended``: all waits for locks, None where that was not recorded."""
 
     name: str
     machine: Machine
@@ -190,6 +200,7 @@ class Boot:
     uevents: tuple[Uevent, ...]
     workers: tuple[Worker, ...]
     loads: tuple[Load, ...]
+    contended: tuple[Contention, ...] | None
     before: Mapping[str, int]
     sizes: Mapping[str, int]
     lost: Mapping[str, int]

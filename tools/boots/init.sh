@@ -71,6 +71,7 @@ section TRACE trace
 echo @LOST
 for path in per_cpu/cpu*/stats; do grep -E 'overrun|dropped' $path; done
 echo @END
+section LOCKS /tmp/locks
 section PROBES $trace/kprobe_profile
 section PROCMODULES /proc/modules
 section UDEVD /tmp/processes

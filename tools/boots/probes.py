@@ -1,6 +1,7 @@
 """What is watched beside the loads themselves: udevd, its workers, and what kmod looks at.
 
-The loads are watched by modfs's own probes (modfs.tracing.probes), set up by its own hook.
+Also locks of the kernel, where tasks wait for them. The loads themselves are watched by modfs's own
+probes (modfs.tracing.probes), set up by its own hook.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import shlex
 
 from modfs.tracing.probes import Form, Probe
 from modfs.tracing.tracefs import BOOT
+from tools.boots.locks import LOCKS
 
 PROBES: tuple[Probe, ...] = (
     Probe(
@@ -55,6 +57,16 @@ cd /sys/kernel/tracing
 cd instances/{name}/events/{name}
 {filters}
 for event in {events}; do echo 1 > $event/enable; done
+
+grep -E ' ({locks})$' /proc/kallsyms > /tmp/locks
+filter=
+while read -r address kind lock; do
+    filter="${{filter:+$filter || }}lock_addr == 0x$address"
+done < /tmp/locks
+echo 0 > ../../options/hash-ptr
+for event in contention_begin contention_end; do
+    echo "$filter" > ../lock/$event/filter && echo 1 > ../lock/$event/enable
+done
 cd /
 """
 
@@ -80,5 +92,9 @@ def script() -> str:
     filters = [f"echo {shlex.quote(text)} > {name}/filter" for name, text in FILTERS.items()]
     events = " ".join(one.name for one in PROBES)
     return _SCRIPT.format(
-        name=BOOT, defines="\n".join(defines), filters="\n".join(filters), events=events
+        name=BOOT,
+        defines="\n".join(defines),
+        filters="\n".join(filters),
+        events=events,
+        locks="|".join(LOCKS),
     )

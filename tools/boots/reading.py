@@ -7,7 +7,7 @@ load was made for, when it was sent, handed out, handled.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from loader.observe.events import Event, Lost
 from loader.observe.replay import rules
 from modfs.tracing.lines import decoded
 from modfs.tracing.text import parse_text, read_text
-from tools.boots.facts import Boot, Load, Machine, Uevent, Worker
+from tools.boots.facts import Boot, Contention, Load, Machine, Uevent, Worker
+from tools.boots.locks import contended, names
 from tools.boots.udevd import Udevd
 
 FOLDER = Path(__file__).with_name("recordings")
@@ -57,6 +58,7 @@ def _boot(text: str, parts: Mapping[str, list[str]]) -> Boot:
         seen.see(event)
     items = list(assemble(trace.events, rules(machine.release), trace.kinds))
     moments = _moments(events)
+    locks = contended(parts["TRACE"], names(parts["LOCKS"])) if "LOCKS" in parts else None
     busy, idle = _processors(parts)
     return Boot(
         name=head["name"],
@@ -69,7 +71,8 @@ def _boot(text: str, parts: Mapping[str, list[str]]) -> Boot:
         idle=idle,
         uevents=_uevents(seen, machine.modaliases),
         workers=_workers(seen, parts.get("UDEVD", ())),
-        loads=_loads([one for one in items if isinstance(one, ObservedCall)], seen),
+        loads=_loads([one for one in items if isinstance(one, ObservedCall)], seen, locks or ()),
+        contended=None if locks is None else tuple(locks),
         before=_sizes(parts.get("PROCBEFORE", ())),
         sizes=_sizes(parts["PROCMODULES"]),
         lost=dict(_lost(one for one in items if isinstance(one, Lost))),
@@ -177,7 +180,12 @@ def _workers(seen: Udevd, rows: Sequence[str]) -> tuple[Worker, ...]:
     return tuple(made)
 
 
-def _loads(calls: Sequence[ObservedCall], seen: Udevd) -> tuple[Load, ...]:
+def _loads(
+    calls: Sequence[ObservedCall], seen: Udevd, locks: Iterable[Contention]
+) -> tuple[Load, ...]:
+    of_task: dict[int, list[Contention]] = defaultdict(list)
+    for one in locks:
+        of_task[one.tid].append(one)
     made = []
     for call in calls:
         if call.call != "finit_module" or call.begin is None:
@@ -187,7 +195,8 @@ def _loads(calls: Sequence[ObservedCall], seen: Udevd) -> tuple[Load, ...]:
         within = tuple(at for at in searches if call.begin <= at <= end)
         event = seen.event_at(call.task.tid, call.begin)
         name = call.module or (event.looked_for(call.begin) if event else "")
-        made.append(Load(call, event.seqnum if event else None, name, within))
+        waits = tuple(one for one in of_task[call.task.tid] if call.begin <= one.begin <= end)
+        made.append(Load(call, event.seqnum if event else None, name, within, waits))
     return tuple(made)
 
 
