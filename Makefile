@@ -5,6 +5,8 @@
 # make test-pictures   pages in a real browser, alerts and dashboards by promtool (needs the network)
 # make record  boots a kernel under QEMU, asks it and writes what it answered, for modfs verify
 #              (KERNEL=6.12 or source:6.12 or a file or folder, SEEDS='1 2'): tools/record/README.md
+# make boots   boots Debian's kernels with udevd under QEMU and records the boots that are not there
+#              (ONLY='6.1-8-* 7.3-4-1', OUT=folder): tools/boots/README.md
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
 # make bench   the measurements (ONLY=name for one of them)
@@ -19,7 +21,7 @@ ARGS =
 MINUTES = 10
 KERNELS = 6.12 7.3
 
-.PHONY: help docs demo test test-packages test-kernels test-pictures record lint fuzz soak bench clean
+.PHONY: help docs demo test test-packages test-kernels test-pictures record boots lint fuzz soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -55,6 +57,10 @@ record:
 	@tools/setup.sh $(if $(findstring source:,$(KERNEL)),kernel-sources,kernels)
 	.venv/bin/python -m tools.record $(if $(SEEDS),--seeds '$(SEEDS)') \
 	    $(if $(OUT),--out '$(OUT)') $(ARGS) '$(KERNEL)'
+
+boots:
+	@tools/setup.sh kernels
+	.venv/bin/python -m tools.boots $(if $(OUT),--folder '$(OUT)') record $(if $(ONLY),'$(ONLY)')
 
 fuzz:
 	@tools/setup.sh test

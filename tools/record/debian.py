@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,24 @@ def fetch_source(version: str) -> Path:
         (place / "done").touch()
     (source,) = (path for path in place.iterdir() if path.is_dir())
     return source
+
+
+def fetch_programs(suite: str, packages: Sequence[str]) -> Path:
+    """The root of what these packages of a suite, such as bookworm, hold. RuntimeError: one of them
+    is not there."""
+    place = CACHE / f"programs-{suite}"
+    done, wanted = place / "done", " ".join(packages)
+    if not done.exists() or done.read_text() != wanted:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        _apt("update", tool="apt-get")
+        names = [f"{name}/{suite}" for name in packages]
+        _apt("download", *names, tool="apt-get", cwd=place)
+        for package in place.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", package, place / "root"], check=True)
+            package.unlink()
+        done.write_text(wanted)
+    return place / "root"
 
 
 def _packages(version: str) -> list[str]:

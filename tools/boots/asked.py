@@ -1,0 +1,50 @@
+"""What a boot's devices ask for, by the kernel's tree of modules; and the simplest prediction."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import zstandard
+
+from loader.tree.tree import Tree
+from loader.words import canonical, module_name
+from tools.boots.facts import Boot
+
+FOLDER = Path(__file__).with_name("recordings")
+
+
+def unpack_tree(kernel: str, into: Path, folder: Path = FOLDER) -> Tree:
+    """The indexes of the tree that the guests of ``kernel``, such as 6.1, had; no module's file is
+    there. OSError."""
+    packed = (folder / f"tree-{kernel}.tar.zst").read_bytes()
+    data = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(into, filter="data")
+        (name,) = {member.name.partition("/")[0] for member in archive.getmembers()}
+    return Tree.open(into / name)
+
+
+def wanted(tree: Tree, modalias: str, blacklist: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The modules that kmod would load for it, in its order, those that they need before them."""
+    found: dict[str, None] = {}
+    black = set(map(canonical, blacklist))
+    for name in tree.resolve(modalias):
+        if name not in black:
+            found |= {module_name(probe.path): None for probe in tree.probe_list(name)}
+    return tuple(found)
+
+
+def askers(boot: Boot, tree: Tree) -> Counter[str]:
+    """How many of the boot's events ask for each module."""
+    asked = (one for one in boot.uevents if one.action == "add" and one.modalias)
+    return Counter(
+        name for one in asked for name in wanted(tree, one.modalias, boot.machine.blacklist)
+    )
+
+
+def baseline(boot: Boot, tree: Tree) -> dict[str, int]:
+    """Failed loads by module, if all who ask but one failed."""
+    return {name: count - 1 for name, count in askers(boot, tree).items() if count > 1}
