@@ -110,7 +110,7 @@ def _prototype(name: str, *arguments: Any, waits: bool = True) -> tuple[Any, int
 # -- files (include/uapi/linux/openat2.h, stat.h, magic.h, poll.h) ---------------------------------
 
 AT_FDCWD = -100
-RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_CACHED = 0x01, 0x02, 0x20
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT, RESOLVE_CACHED = 0x01, 0x02, 0x10, 0x20
 PROC_SUPER_MAGIC = 0x9FA0
 _NAMES = sys.getfilesystemencoding()
 _OPEN_HOW = struct.Struct("<3Q")

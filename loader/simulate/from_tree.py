@@ -73,7 +73,8 @@ class _Filling:
         return not names and bool(self._tree.resolve(string))
 
     def _devices(self, devices: Devices) -> Devices:
-        names = dict.fromkeys(name for asked in devices.modules for name in self._resolved(asked))
+        wanted = devices.modules or ((devices.alias,) if devices.alias else ())
+        names = dict.fromkeys(name for asked in wanted for name in self._resolved(asked))
         alias = next((asked for asked in devices.modules if ":" in asked), devices.alias)
         return replace(devices, modules=tuple(names), alias=alias)
 

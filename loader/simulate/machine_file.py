@@ -138,6 +138,8 @@ _ASKS_FOR = (
     "With a tree: module names or modaliases."
 )
 
+_ALIAS = "The modalias that they share. With a tree: what they ask for, where modules is empty."
+
 
 class DevicesTable(Table):
     """Devices of one kind."""
@@ -147,6 +149,7 @@ class DevicesTable(Table):
         Positive | Literal["processors"], about("How many; or one for each processor.")
     ] = 1
     name: Annotated[str, about("For people.")] = ""
+    alias: Given[Annotated[str, about(_ALIAS)]] = UNSET
 
 
 class RequestsTable(Table):
@@ -263,7 +266,7 @@ def _coldplug(table: ColdplugTable) -> Coldplug:
 
 def _devices(table: DevicesTable) -> Devices:
     count = 0 if table.count == "processors" else table.count
-    return Devices(table.modules, count, table.name)
+    return Devices(table.modules, count, table.name, given(table).get("alias"))
 
 
 def _requests(table: RequestsTable) -> Requests:

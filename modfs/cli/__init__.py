@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "top": "Show what happens in a mount, live.",
     "run": "Run a program that finds a kernel which loads modules.",
     "verify": "Replay recordings of booted kernels and compare.",
+    "machine": "Write the machine file of this machine, or of another.",
     "simulate": "Boot a described machine in virtual time.",
     "record": "Record a kernel's module loads from its trace.",
     "replay": "Run a list of requests with times and actors, or account a recording.",

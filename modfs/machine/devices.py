@@ -1,0 +1,64 @@
+"""Devices as udev is told of them at a coldplug, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+DEVICES_MOST = 1_000_000
+"""More than any machine has; where there are more, somebody means harm."""
+
+# systemd-udev-trigger.service since systemd 251.
+PRIORITIZED = ("module", "block", "tpmrm", "net", "tty", "input")
+# md and dm come after all others (devpath_is_late_block).
+_LATE = ("/block/md", "/block/dm-")
+
+
+class Device(NamedTuple):
+    """What one event is about. ``path``: below /sys, from "/devices" on; ``subsystem``: "" for what
+    is none of a device's (a bus, a driver, a module); ``alias``: its MODALIAS."""
+
+    path: str
+    subsystem: str = ""
+    alias: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """Its subsystem; where that is not known, what its alias begins with."""
+        return self.subsystem or (self.alias or "").partition(":")[0]
+
+    @property
+    def is_processor(self) -> bool:
+        """One of those that there are one of for each processor?"""
+        return self.subsystem == "cpu" or (self.alias or "").startswith(_PROCESSORS)
+
+
+# A processor's own device, and those that ACPI has of it (drivers/acpi/acpi_processor.c).
+_PROCESSORS = ("cpu:type:", "acpi:LNXCPU:", "acpi:ACPI0007:")
+
+
+def devices_order(devices: Iterable[Device]) -> list[Device]:
+    """The order of `udevadm trigger --type=devices` (device_compare, systemd 252)."""
+    return sorted(devices, key=_place)
+
+
+def trigger_order(devices: Iterable[Device], first: Sequence[str] = PRIORITIZED) -> list[Device]:
+    """The order of `udevadm trigger --type=all --prioritized-subsystem=FIRST`: of each such
+    subsystem all devices with those above them, then all others (enumerator_sort_devices)."""
+    left = {device.path: device for device in devices}
+    order: list[Device] = []
+    for subsystem in first:
+        paths = {path for path, device in left.items() if device.subsystem == subsystem}
+        paths |= {above for path in paths for above in _above(path) if above in left}
+        order += devices_order([left.pop(path) for path in paths])
+    return order + devices_order(left.values())
+
+
+def _place(device: Device) -> tuple[bool, list[str]]:
+    """By path_compare: name for name, as bytes."""
+    return any(late in device.path for late in _LATE), device.path.split("/")
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path

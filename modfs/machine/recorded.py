@@ -1,0 +1,101 @@
+"""A machine as a recording of its boot shows it.
+
+Recorded boots have sections: @MACHINE (processors, uname, memory, and lines of a device's path and
+its modalias), @BEFORE and @AFTER the same lines, before and after the coldplug; marks in the trace,
+"uevent begin SEQNUM DEVPATH", tell in which order udevd was told of which device.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from statistics import median
+
+from loader.observe.call import INIT_FAILED, LIVE, ObservedCall
+from loader.observe.recording import Recording
+from modfs.machine.devices import Device, devices_order
+from modfs.machine.seen import Init, Pass, Seen
+from modfs.machine.settings import core_sizes, memory_of, uname_of
+from modfs.tracing.text import read_text
+
+_SECTION = re.compile(r"(?ms)^@(MACHINE|BEFORE|AFTER|PROCMODULES)\n(.*?)^@END$")
+_DEVICE = re.compile(r"/sys(/devices/\S+?)(?:/modalias|/uevent)? (?:MODALIAS=)?(\S+)")
+_MARK = re.compile(r"tracing_mark_write: uevent begin (\d{1,18}) (/\S+)$")
+_SETTLED = "tracing_mark_write: moment settled"
+_NOT_DEVICES = ("/devices/system/cpu",)  # the folder of all processors has a file modalias as well
+
+
+def look_at_boot(path: Path, source: str) -> Seen | None:
+    """What a recorded boot tells of its machine; None: it has no section about that.
+
+    OSError: cannot be read. UserError: damaged.
+    """
+    text = read_text(path).decode("utf-8", "surrogateescape").replace("\r", "")
+    sections = dict(_SECTION.findall(text))
+    machine = sections.get("MACHINE")
+    if machine is None:
+        return None
+    seen = Seen(source)
+    lines = machine.splitlines()
+    if lines and re.fullmatch(r"[1-9]\d{0,5}", lines[0]):
+        seen.processors = int(lines[0])
+    seen.release, seen.architecture = uname_of(machine)
+    seen.memory = memory_of(machine)
+    seen.core = core_sizes(sections.get("PROCMODULES", ""))
+    _take_devices(seen, sections, text)
+    return seen
+
+
+def _take_devices(seen: Seen, sections: Mapping[str, str], text: str) -> None:
+    before = _aliases(sections.get("BEFORE", sections["MACHINE"]))
+    after = _aliases(sections.get("AFTER", ""))
+    told = list(_told_of(text.splitlines()))
+    if told:
+        devices = [Device(path, "", before.get(path) or after.get(path)) for path in told]
+    else:
+        devices = devices_order(Device(path, "", alias) for path, alias in before.items())
+        seen.notes.append("devices: those without a modalias are not in the recording")
+        late = {path: alias for path, alias in after.items() if path not in before}
+        devices += devices_order(Device(path, "", alias) for path, alias in late.items())
+    seen.passes = (Pass("coldplug", tuple(devices)),) if devices else ()
+
+
+def _aliases(lines: str) -> dict[str, str]:
+    found = (match.groups() for line in lines.splitlines() if (match := _DEVICE.fullmatch(line)))
+    return {
+        path: alias for path, alias in found if path not in _NOT_DEVICES and alias.isprintable()
+    }
+
+
+def _told_of(lines: Iterable[str]) -> Iterator[str]:
+    """The paths that udevd was told of until it had settled, in that order."""
+    order = []
+    for line in lines:
+        if line.endswith(_SETTLED):
+            break
+        if mark := _MARK.search(line):
+            order.append((int(mark[1]), mark[2]))
+    return (path for _, path in sorted(order))
+
+
+def inits(recording: Recording) -> dict[str, Init]:
+    """How long the inits of modules took, in seconds (the median of several), and which failed and
+    never did not."""
+    took: dict[str, list[float]] = {}
+    failed: dict[str, int] = {}
+    for call in recording.items:
+        if not isinstance(call, ObservedCall) or not call.module:
+            continue
+        if call.outcome in (LIVE, INIT_FAILED):
+            begin, end = call.phases.get("init"), call.phases.get("initialized")
+            seconds = took.setdefault(call.module, [])
+            if begin is not None and end is not None and end >= begin:
+                seconds.append(end - begin)
+            if call.outcome == INIT_FAILED:
+                failed.setdefault(call.module, call.result or 0)
+    live = {c.module for c in recording.items if isinstance(c, ObservedCall) and c.outcome == LIVE}
+    return {
+        name: Init(median(seconds) if seconds else None, 0 if name in live else failed.get(name, 0))
+        for name, seconds in took.items()
+    }
