@@ -223,18 +223,18 @@ def _same_magic(magic: str, wanted: str, has_crcs: bool) -> bool:
 def _check_modstruct_version(image: ModuleImage, elf: ElfModule, config: Config) -> Failure | None:
     """check_version of module_layout; where the kernel's is not known, only that there is one."""
     crc, name = config.built_for.module_layout_crc, elf.log_name
-    known = extended_versions(elf)
-    if elf.index_vers_ext_crc:
-        if crc is None or known is None or known.get("module_layout", crc) == crc:
-            return None
-    elif not elf.index_vers:
+    if not elf.index_vers and not elf.index_vers_ext_crc:
         forced = _try_to_force_load(image, config, "module_layout")
         return None if forced else Failure(errno.ENOEXEC)
-    else:
-        known = versions(elf)
-        if crc is None or known is None or known.get("module_layout") == crc:
-            return None
-    if "module_layout" not in known:
+    if crc is None:
+        return None  # before the table is read: it has a line for each symbol
+    known = extended_versions(elf) if elf.index_vers_ext_crc else versions(elf)
+    if known is None:
+        return None
+    found = known.get("module_layout", crc if elf.index_vers_ext_crc else None)
+    if found == crc:
+        return None
+    if found is None:
         return Failure(errno.ENOEXEC, (f"{name}: no symbol version for module_layout",))
     line = f"{name}: disagrees about version of symbol module_layout"
     return Failure(errno.ENOEXEC, (line,))

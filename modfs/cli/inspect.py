@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,9 +21,10 @@ from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.config import MACHINES, Config
 from loader.errors import UserError, in_words
 from loader.image.layout import Layout
-from loader.image.module_image import ModuleImage, read_image
-from loader.packings import NOT_PACKED, by_suffix, compress, named
+from loader.image.module_image import Facts, read_image
+from loader.packings import NAMES, NOT_PACKED, by_suffix, compress, named
 from loader.release import DEFAULT, has_statistics, parse_release
+from loader.spread import spread
 from loader.words import MODULE_FILE, readable_size
 from modfs.cli.options import (
     compress_option,
@@ -141,7 +143,7 @@ def command(
     files = sorted(set(_module_files(paths)))
     if not files:
         raise UserError(f"{', '.join(map(str, paths))}: no module is in there (.ko, .ko.zst, ...)")
-    rows, refused = _inspect_all(files, config, tuple(dict.fromkeys(machines)), compression)
+    rows, refused = _inspect_all(files, Wanted.of(config, machines, compression))
     for message in refused:
         complain(message)
     _sort(rows, key, reverse)
@@ -152,21 +154,18 @@ def command(
     return FAILED if refused else DONE
 
 
-def _inspect_all(
-    files: Sequence[Path], config: Config, machines: tuple[int, ...], compression: str | None
-) -> tuple[list[Row], list[str]]:
+def _inspect_all(files: Sequence[str], wanted: Wanted) -> tuple[list[Row], list[str]]:
     """Of each file either its row or what is wrong with it."""
     rows: list[Row] = []
     refused: list[str] = []
     with Progress("Reading modules", len(files)) as progress:
-        for number, path in enumerate(files, 1):
-            try:
-                rows.append(_inspect(path, config, machines, compression))
-            except OSError as error:
-                refused.append(f"{path}: {in_words(error)}")
-            except UserError as error:
-                refused.append(f"{path}: {error}")
-            progress.reached(number)
+        found = spread(partial(_inspect, wanted), files, progress.reached)
+    for path, answer in zip(files, found, strict=True):
+        if isinstance(answer, str):
+            refused.append(f"{path}: {answer}")
+        else:
+            name, file, length, compressed, layout = answer
+            rows.append(Row(name, path, file, length, compressed, Layout._make(layout)))
     return rows, refused
 
 
@@ -178,36 +177,71 @@ def _sort(rows: list[Row], key: str, reverse: bool) -> None:
     rows.sort(key=lambda row: (-(value(row) or 0), row.name), reverse=reverse)
 
 
-def _module_files(paths: Iterable[Path]) -> Iterator[Path]:
+def _module_files(paths: Iterable[Path]) -> Iterator[str]:
     """The files themselves, and all modules in and below the folders."""
-    for path in paths:
-        if not path.is_dir():
+    for path in map(str, paths):
+        if not os.path.isdir(path):
             yield path
         for folder, _, names in os.walk(path):
-            yield from (Path(folder, name) for name in names if MODULE_FILE.fullmatch(name))
+            yield from (os.path.join(folder, name) for name in names if MODULE_FILE.fullmatch(name))
 
 
-def _inspect(path: Path, config: Config, machines: tuple[int, ...], compression: str | None) -> Row:
-    """OSError: the file cannot be read; UserError: no kernel would take it."""
-    data = path.read_bytes()
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of each file: ``kernels`` by how a file is packed (by its suffix), in the
+    order in which they are asked; ``compression`` to estimate, see Row.compressed."""
+
+    kernels: dict[str, tuple[Config, ...]]
+    compression: str | None
+
+    @classmethod
+    def of(cls, config: Config, machines: Iterable[int], compression: str | None) -> Wanted:
+        kernels = tuple(replace(config, machine=machine) for machine in dict.fromkeys(machines))
+        by_packing = {
+            name: tuple(replace(kernel, compression=name) for kernel in kernels) for name in NAMES
+        }
+        return cls(by_packing, compression)
+
+
+def _inspect(wanted: Wanted, path: str) -> tuple[str, int, int, int | None, tuple[int, ...]] | str:
+    """What a row has of a file, but for its path; or what is wrong with it."""
     packed = by_suffix(path)
-    compressed = len(data) if packed else None
-    config = replace(config, compression=packed.name if packed else NOT_PACKED)
-    image = _image(data, config, machines)
-    if not packed and compression:
-        compressed = len(compress(data, named(compression)))
-    return Row(image.name, str(path), len(data), image.len, compressed, image.layout)
+    try:
+        data = _read(path)
+        facts = _facts(data, wanted.kernels[packed.name if packed else NOT_PACKED])
+    except OSError as error:
+        return in_words(error)
+    except UserError as error:
+        return str(error)
+    compressed = facts.clen if packed else None
+    if not packed and wanted.compression:
+        compressed = len(compress(data, named(wanted.compression)))
+    return facts.name, facts.read_bytes, facts.len, compressed, tuple(facts.layout)
 
 
-def _image(data: bytes, config: Config, machines: tuple[int, ...]) -> ModuleImage:
-    """For the first of these machines whose kernel takes it. UserError: none does."""
-    flags = MODULE_INIT_COMPRESSED_FILE if config.compression != NOT_PACKED else 0
+def _read(path: str) -> bytes:
+    """OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        data = os.read(fd, size)
+        if size and len(data) == size:
+            return data
+        with open(fd, "rb", closefd=False) as file:  # a pipe has no size
+            return data + file.read()
+    finally:
+        os.close(fd)
+
+
+def _facts(data: bytes, kernels: Iterable[Config]) -> Facts:
+    """By the first of these kernels that takes it. UserError: none does."""
     failure = None
-    for machine in machines:
-        image = read_image(data, flags, replace(config, machine=machine))
+    for kernel in kernels:
+        flags = MODULE_INIT_COMPRESSED_FILE if kernel.compression != NOT_PACKED else 0
+        image = read_image(data, flags, kernel)
         found = image.decompress_failure or image.becoming_failure or image.layout_failure
         if found is None:
-            return image
+            return image.state_facts()
         failure = failure or found
     assert failure is not None
     why = f", and would log: {'; '.join(failure.log)}" if failure.log else ""

@@ -145,6 +145,40 @@ def test_what_is_no_module(inspect: Run, tmp_path: Path) -> None:
     assert second == f"modfs inspect: {packed}: {refused} {log}"
 
 
+def test_many_files_are_read_by_several_processes(
+    inspect: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same answers, of good files and of bad ones."""
+    whole = build_module(ModuleSpec("m", text=9000))
+    for number in range(200):
+        tmp_path.joinpath(f"m{number}.ko").write_bytes(
+            whole[: len(whole) - number // 9 * 400] if number % 9 == 0 else whole
+        )
+    answers = []
+    for processors in (1, 2, 5):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, n=processors: set(range(n)))
+        answers.append(inspect("--json", tmp_path))
+    assert answers[1:] == answers[:1] * 2
+    code, out, err = answers[0]
+    assert code == 1
+    refused = err.count("the kernel would refuse it with ENOEXEC")
+    assert 0 < refused == len(err.splitlines()) < 200 // 9 + 1
+    assert json.loads(out)["count"] == 200 - refused
+
+
+def test_a_module_may_come_through_a_pipe(environment: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "m.ko"
+    file.write_bytes(build_module(ModuleSpec("m", text=300_000)))
+    command = ["modfs", "inspect", "--json"]
+    with file.open("rb") as content:
+        cat = subprocess.Popen(["cat"], stdin=content, stdout=subprocess.PIPE)
+        out = subprocess.check_output([*command, "/dev/stdin"], stdin=cat.stdout, env=environment)
+        cat.wait()
+    (found,) = json.loads(out)["modules"]
+    (plain,) = json.loads(subprocess.check_output([*command, file], env=environment))["modules"]
+    assert found == plain | {"path": "/dev/stdin"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
