@@ -83,6 +83,12 @@ libc.setfsuid.argtypes = libc.setfsgid.argtypes = (ctypes.c_uint32,)
 libc.prctl.argtypes = (c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 
 
+def as_int(argument: int) -> int:
+    """An int argument of a system call, as C sees it."""
+    number = argument & 0xFFFFFFFF
+    return number - ((number & 1 << 31) << 1)
+
+
 def failure() -> OSError:
     """The error of the C function that has just failed."""
     number = ctypes.get_errno()

@@ -47,6 +47,14 @@ class Who:
         return int(words[19]) / self._ticks
 
 
+def comm(tid: int) -> str:
+    """The name of a task; "?" where it has gone."""
+    try:
+        return Path("/proc", str(tid), "comm").read_bytes().decode(errors="replace").rstrip("\n")
+    except OSError:
+        return "?"
+
+
 def describe(task: Task) -> Task:
     """``task``, which waits for an answer of ours, with what /proc says of it now."""
     return _NOW(task, 0.0)

@@ -97,6 +97,7 @@ class Kernel:
         self.release = config.release
         self.lock = threading.Lock()
         self.log = KernelLog()
+        self.log.watchers[self] = lambda: self.wakeup(self.log)
         self.modules_disabled = False  # /proc/sys/kernel/modules_disabled: once set, for ever
         self.counters = Counters()
         self.memory = Memory(config.memory_limit)
@@ -398,8 +399,8 @@ class Kernel:
         if self.release.init_warning_short:
             self.log.write(f"{name}: {told}")
         else:
-            self.log.write(f"do_init_module: '{name}'->{told}")
-            self.log.write("do_init_module: loading module anyway...")
+            place = "do_init_module"
+            self.log.write(f"{place}: '{name}'->{told}\n{place}: loading module anyway...")
 
     def unlink(self, module: Module) -> None:
         """A load that failed after its module was listed: it was never there."""

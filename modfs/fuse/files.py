@@ -41,7 +41,8 @@ class FileSystem(Protocol):
 
     def read(self, handle: int, size: int, offset: int) -> bytes: ...
 
-    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool: ...
+    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool | int:
+        """Can it be read now? Each can be written, but where the answer is a poll(2) mask."""
 
     def write(self, handle: int, data: bytes) -> int: ...
 

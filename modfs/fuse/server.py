@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
+import os
 import select
 import signal
 import stat
@@ -40,6 +41,7 @@ WAKES_MAIN = signal.SIGUSR2  # whoever calls Server.exit must have handlers for 
 # Buffers and structures are plain addresses.
 _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "getattr": (c_char_p, c_void_p),
+    "fgetattr": (c_char_p, c_void_p, c_void_p),  # libfuse 3's getattr is both
     "readlink": (c_char_p, c_void_p, c_size_t),
     "utimens": (c_char_p, c_void_p),
     "opendir": (c_char_p, c_void_p),
@@ -96,6 +98,10 @@ class Server:
         self._keep_alive: list[Any] = []
         self._times = Times()
         self._repeats = Repeats()
+        self._reading = threading.local()  # flags: of the open file that is read
+        self.sought: Callable[[int], int | None] = lambda handle: None
+        """Asked for the size of an open file, which lseek(2) wants to know for SEEK_END and
+        SEEK_DATA; None: that of its path. (fstat(2) asks for the path's.)"""
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -140,6 +146,10 @@ class Server:
         found: tuple[int, int, int] = self._fuse.fuse_get_context()
         return found
 
+    def nonblocking(self) -> bool:
+        """Has the file that is read in this thread O_NONBLOCK?"""
+        return bool(getattr(self._reading, "flags", 0) & os.O_NONBLOCK)
+
     # -- callbacks --------------------------------------------------------------------------------
 
     def _operations(self) -> Any:
@@ -148,7 +158,7 @@ class Server:
         types = {name: kind for name, kind, *_ in self._fuse.fuse_operations._fields_}
         types.setdefault("poll", c_void_p)
         for name, arguments in _PROTOTYPES.items():
-            if name in self._without:
+            if name in self._without or name not in types:
                 continue
             method = getattr(self, f"_{name}", _refuse)
             types_of_all = (*arguments, *self._libfuse.extra.get(name, ()))
@@ -200,10 +210,12 @@ class Server:
 
     def _getattr(self, path: bytes | None, buffer: int, info: int = 0) -> int:
         """``info``: of an open file; libfuse 3 tells no path then."""
+        size = self.sought(self._handle(info)) if info else None
         if path is None:
             path = self._paths[self._handle(info)]
         found = self._files.getattr(path)
-        size = self._measured.size(path) if stat.S_ISREG(found.mode) else None
+        if size is None and stat.S_ISREG(found.mode):
+            size = self._measured.size(path)
         ctypes.memset(buffer, 0, ctypes.sizeof(self._stat))
         status = self._stat.from_address(buffer)
         status.st_mode, status.st_nlink = found.mode, found.links
@@ -214,6 +226,8 @@ class Server:
         for moment, nanoseconds in zip(moments, self._times.of(path), strict=True):
             moment.tv_sec, moment.tv_nsec = divmod(nanoseconds, 10**9)
         return 0
+
+    _fgetattr = _getattr
 
     def _readlink(self, path: bytes, buffer: int, size: int) -> int:
         target = self._files.readlink(path)[: size - 1] + b"\0"
@@ -250,16 +264,17 @@ class Server:
         else:
             text = None
         if text is None:
-            data = self._read_directly(handle, size, offset)
+            data = self._read_directly(handle, size, offset, info)
         else:
             data = text[offset : offset + size]
         ctypes.memmove(buffer, data, len(data))
         return len(data)
 
-    def _read_directly(self, handle: int, size: int, offset: int) -> bytes:
+    def _read_directly(self, handle: int, size: int, offset: int, info: int) -> bytes:
         tid = self.client()[2]
         if self._repeats.is_one(handle, tid, size, offset):
             return b""
+        self._reading.flags = c_int.from_address(info).value
         data = self._files.read(handle, size, offset)
         self._repeats.answered(handle, tid, size, offset, len(data))
         return data
@@ -272,10 +287,12 @@ class Server:
         return 0
 
     def _poll(self, path: bytes, info: int, handle: int | None, ready: int) -> int:
-        """Files of ours can always be written; ``handle`` is to be told when one can be read."""
+        """``handle`` is to be told when the file can be read."""
         notify = PollHandle(self._lib, handle) if handle else None
-        can_read = self._files.poll(self._handle(info), notify)
-        c_uint.from_address(ready).value = _POLL_OUT | (_POLL_IN if can_read else 0)
+        found = self._files.poll(self._handle(info), notify)
+        if isinstance(found, bool):
+            found = _POLL_OUT | (_POLL_IN if found else 0)
+        c_uint.from_address(ready).value = found
         return 0
 
     def _release(self, path: int, info: int) -> int:

@@ -21,6 +21,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import NoReturn
 
@@ -239,6 +240,10 @@ class ModulesDirectory:
         if self._ending:
             with self._closed:
                 self._closed.notify_all()
+
+    def reader(self) -> AbstractContextManager[None]:
+        """Taken by who waits to read something. OSError: EAGAIN, there is no room for it."""
+        return self._requests.reader()
 
     def note(self, pid: int, command: str, line: str, outcome: str) -> None:
         """Show a request that came another way, as if the program ``command`` had written it."""

@@ -1,5 +1,5 @@
 """Which calls are caught with ``--autoload``: those that may have the kernel request a module.
-And uname(2), with ``--kernel``.
+uname(2), with ``--kernel``; and syslog(2), where the log is ours.
 
 Numbers as in arch/x86/entry/syscalls, arch/arm/tools/syscall.tbl and include/uapi/asm-generic. What
 can be told apart by plain arguments is, so that other calls are not held up: the number of an
@@ -51,9 +51,10 @@ _NUMBERS: dict[str, tuple[int | None, ...]] = {
     "execve": (59, 520, 11, 221, 11),
     "execveat": (322, 545, 358, 281, 387),
     "uname": (63, 63, 122, 160, 122),
+    "syslog": (103, 103, 103, 116, 103),
 }
-UNAME = frozenset(("uname",))
-AUTOLOAD = frozenset(_NUMBERS) - UNAME
+UNAME, SYSLOG = frozenset(("uname",)), frozenset(("syslog",))
+AUTOLOAD = frozenset(_NUMBERS) - UNAME - SYSLOG
 """All that may have the kernel request a module."""
 TIOCSETD = 0x5423
 SYS_SOCKET, SYS_BIND, SYS_SOCKETPAIR, SYS_SETSOCKOPT = 1, 2, 8, 14  # include/uapi/linux/net.h

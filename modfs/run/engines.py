@@ -6,19 +6,23 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from loader.engine.settings import Setting, settings
+from loader.engine.settings import Setting, log_settings, settings
 from loader.engine.state import Kernel
+from loader.engine.syslog import Syslog
 from loader.engine.threads import LiveKernel
 from modfs import texts
 from modfs.control.remote import RemoteKernel
-from modfs.fuse.files import Operation
+from modfs.fuse.server import Server
 from modfs.mount.directory import ModulesDirectory
 from modfs.run import sandbox
 from modfs.run.autoload import Requests
+from modfs.run.intercept import Answerer
+from modfs.run.kmsg_view import DeviceView, ProcKmsgFile, Readers
 from modfs.run.misc_view import MiscView
 from modfs.run.module_view import Parameters
 from modfs.run.own_views import OwnViews
-from modfs.run.views import DebugView, View
+from modfs.run.syslog_call import SyslogCall
+from modfs.run.views import DebugView, Opened, View
 
 # Where programs look for what the kernel runs to load modules, and whether it may.
 _SYSCTLS = ("modprobe", "modules_disabled")
@@ -38,8 +42,14 @@ class Engine(Protocol):
     compression: str
     tree: Path | None
 
-    def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
+    def answerers(self) -> dict[str, Answerer]:
+        """Of calls that are not about modules, by name."""
+
+    def views(self, server: Server, own: OwnViews) -> dict[str, View]:
         """The views that only this engine can serve, by name."""
+
+    def private_files(self) -> dict[str, Callable[[], Opened]]:
+        """Files below /proc that only root opens; once it has served views."""
 
     def sysctls(self) -> dict[str, Setting]:
         """Files below /proc that can be written, by their paths there."""
@@ -92,11 +102,18 @@ class OwnEngine:
         self.tree = tree
         self.folder = sandbox.VIEWS / "debug"
         self.compression = live.config.compression
+        self._syslog = Syslog(live.kernel)
+        self._readers: Readers | None = None
 
-    def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
-        directory = ModulesDirectory(self.kernel, operation, instead=own.instead)
+    def answerers(self) -> dict[str, Answerer]:
+        return {"syslog": SyslogCall(self.kernel, self._syslog)}
+
+    def views(self, server: Server, own: OwnViews) -> dict[str, View]:
+        directory = ModulesDirectory(self.kernel, server, instead=own.instead)
         self._directory = directory
-        views: dict[str, View] = {"debug": DebugView(directory)}
+        readers = Readers(self.kernel, self._syslog, server, directory.reader)
+        self._readers = readers
+        views: dict[str, View] = {"debug": DebugView(directory), "dev": DeviceView(readers)}
         if sandbox.MISC.is_dir():
             views["misc"] = MiscView(self.kernel, sandbox.REAL_MISC, sandbox.MISC)
         return views
@@ -104,11 +121,15 @@ class OwnEngine:
     def sysctls(self) -> dict[str, Setting]:
         """What of the engine can be set, by its path below /proc."""
         proc = "/proc/"
-        found = settings(self.kernel.kmod).items()
+        found = (settings(self.kernel.kmod) | log_settings(self._syslog)).items()
         return {path.removeprefix(proc): one for path, one in found if path.startswith(proc)}
 
     def proc_files(self) -> dict[str, Callable[[], str]]:
         return {"sys/kernel/tainted": lambda: f"{self.kernel.kernel.tainted()}\n"}
+
+    def private_files(self) -> dict[str, Callable[[], Opened]]:
+        readers = self._readers
+        return {} if readers is None else {"kmsg": lambda: ProcKmsgFile(readers)}
 
     def proc_modules(self) -> str:
         return texts.proc_modules(self.kernel.snapshot())
@@ -148,7 +169,13 @@ class JoinedEngine:
         self.module_files = self.kernel.module_files
         self.stats = self.kernel.stats
 
-    def views(self, operation: Operation, own: OwnViews) -> dict[str, View]:
+    def answerers(self) -> dict[str, Answerer]:
+        return {}
+
+    def views(self, server: Server, own: OwnViews) -> dict[str, View]:
+        return {}
+
+    def private_files(self) -> dict[str, Callable[[], Opened]]:
         return {}
 
     def sysctls(self) -> dict[str, Setting]:

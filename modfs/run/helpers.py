@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Mapping
 
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError, in_words
 from modfs.run import sandbox, seccomp
 from modfs.run.autoload import Autoload
 from modfs.run.caught import Rules
-from modfs.run.intercept import Supervisor
+from modfs.run.intercept import Answerer, Supervisor
 from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
 from modfs.run.own_views import OwnViews
-from modfs.run.uname import Uname
 
 
 def start_kthreadd(keeper: Keeper, caught: Rules | None = None) -> Kthreadd:
@@ -43,9 +43,9 @@ def serve_helpers(
     live: LiveKernel,
     own: OwnViews,
     autoload: Autoload | None = None,
-    uname: Uname | None = None,
+    others: Mapping[str, Answerer] | None = None,
 ) -> None:
     """Have ``live`` start its helpers there, and answer their calls."""
     live.autoload.programs = kthreadd
-    supervisor = Supervisor(kthreadd.descriptors[0], live, own, autoload, kthreadd.asked_by, uname)
+    supervisor = Supervisor(kthreadd.descriptors[0], live, own, autoload, kthreadd.asked_by, others)
     threading.Thread(target=supervisor.run, daemon=True).start()

@@ -11,22 +11,24 @@ import logging
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from loader.calls import Call, Caller, DeleteModule, File, FinitModule, InitModule, SystemCalls
 from loader.config import MODULE_NAME_LEN
 from modfs import linux
-from modfs.linux import descriptor_of_thread, memory_of_thread, pidfd_of_thread
+from modfs.linux import as_int, descriptor_of_thread, memory_of_thread, pidfd_of_thread
 from modfs.run import seccomp
 from modfs.run.autoload import Autoload
-from modfs.run.caught import UNAME
+from modfs.run.caught import AUTOLOAD
 from modfs.run.origins import origin_of
 from modfs.run.own_views import OwnViews
-from modfs.run.seccomp import Notification
-from modfs.run.uname import Uname
+from modfs.run.seccomp import Notification, Reply
 
 log = logging.getLogger("modfs.intercept")
+Answerer = Callable[[Notification, Callable[[], bool], Caller], Reply | None]
+"""Answers a call: what it is, whether its caller is still there, and how that one waits. None: the
+host's kernel is to. OSError: its errno."""
 _IDLE_THREADS = 4  # more than so many that wait for calls end
 _PARAMS_MAX = 1 << 20  # bytes; the kernel takes longer ones, no program has any
 _IMAGE_MAX = 1 << 30  # bytes
@@ -99,14 +101,14 @@ class Supervisor:
         own: OwnViews,
         autoload: Autoload | None = None,
         asked_by: Callable[[int], str | None] | None = None,
-        uname: Uname | None = None,
+        others: Mapping[str, Answerer] | None = None,
     ) -> None:
-        """``own``: what the server serves itself, and so never reads. ``autoload`` looks at the
-        calls that are not about modules, ``uname`` answers those of that name. ``asked_by``: see
-        Kthreadd.asked_by."""
+        """``own``: what the server serves itself, and so never reads. ``others`` answer calls that
+        are not about modules, by name; ``autoload`` looks at all that nobody answers. ``asked_by``:
+        see Kthreadd.asked_by."""
         self._autoload = autoload
         self._asked_by = asked_by
-        self._uname = uname
+        self._others = others or {}
         self._listener = listener
         self._engine = engine
         self._own = own
@@ -151,9 +153,10 @@ class Supervisor:
                 if not self._idle:
                     self._start_thread()
             if notification.call in self._read:
-                seccomp.answer(self._listener, notification, self._answer(notification))
-            elif self._tells_name(notification):
-                seccomp.answer(self._listener, notification, 0)
+                reply = Reply(self._answer(notification))
+                seccomp.answer(self._listener, notification, reply)
+            elif (other := self._answer_other(notification)) is not None:
+                seccomp.answer(self._listener, notification, other)
             else:
                 self._look(notification)
                 seccomp.go_on(self._listener, notification)
@@ -200,16 +203,26 @@ class Supervisor:
             waiting.over()
         return 0
 
-    def _tells_name(self, notification: Notification) -> bool:
-        """Is it uname(2), and answered here?"""
-        if self._uname is None or notification.call != "uname":
-            return False
+    def _answer_other(self, notification: Notification) -> Reply | None:
+        """Of a call that is not about modules; None: the host's kernel is to answer it."""
+        answerer = self._others.get(notification.call)
+        if answerer is None:
+            return None
+        waiting = _Waiting(self._deaths, notification.tid)
         still_there = partial(seccomp.is_valid, self._listener, notification)
-        return self._uname.answer(notification, still_there)
+        try:
+            return answerer(notification, still_there, Caller(waiting.pending))
+        except OSError as error:
+            return Reply(error.errno or errno.EIO)
+        except Exception:
+            log.exception("a call could not be answered")
+            return Reply(errno.EIO)
+        finally:
+            waiting.over()
 
     def _look(self, notification: Notification) -> None:
         """At a call that the host's kernel will carry out."""
-        if self._autoload is None or notification.call in UNAME:
+        if self._autoload is None or notification.call not in AUTOLOAD:
             return
         waiting = _Waiting(self._deaths, notification.tid)
         try:
@@ -240,7 +253,7 @@ class Supervisor:
 
     def _finit_module(self, notification: Notification) -> FinitModule:
         fd, address, flags, *_ = notification.arguments
-        return FinitModule(_signed(fd), self._params(notification.tid, address), _signed(flags))
+        return FinitModule(as_int(fd), self._params(notification.tid, address), as_int(flags))
 
     def _init_module(self, notification: Notification) -> InitModule:
         address, length, params_address, *_ = notification.arguments
@@ -260,9 +273,3 @@ class Supervisor:
         """The parameter string; None stands for an address that is not mapped."""
         text = seccomp.read_string(tid, address, _PARAMS_MAX) if address else None
         return None if text is None else text.decode("utf-8", "surrogateescape")
-
-
-def _signed(number: int) -> int:
-    """An int argument as C sees it."""
-    number &= 0xFFFFFFFF
-    return number - ((number & 1 << 31) << 1)

@@ -36,8 +36,16 @@ REAL_PROC = Path("/proc/.modfs")
 MISC = Path("/sys/devices/virtual/misc")
 REAL_MISC = HOME / "misc"
 # Below /proc, where the kernel has them.
-_SYSCTLS = ("modprobe", "modules_disabled", "tainted")
-_FILES = ("modules", *(f"sys/kernel/{name}" for name in _SYSCTLS))
+_SYSCTLS = (
+    "modprobe",
+    "modules_disabled",
+    "tainted",
+    "printk",
+    "printk_devkmsg",
+    "dmesg_restrict",
+)
+KMSG = Path("/dev/kmsg")
+_FILES = ("modules", "kmsg", *(f"sys/kernel/{name}" for name in _SYSCTLS))
 
 
 def _check(result: int, what: str) -> None:
@@ -157,6 +165,8 @@ def place_views(stats: Path, devices: bool = False) -> None:
     if not Path("/sys/module").is_dir():
         raise UserError("/sys/module is missing: is sysfs mounted on /sys?")
     bind(VIEWS / "module", Path("/sys/module"))
+    if (VIEWS / "dev").is_dir() and KMSG.exists():
+        bind(VIEWS / "dev" / KMSG.name, KMSG)
     if (VIEWS / "misc").is_dir() and not devices:
         bind(VIEWS / "misc", MISC)
     if proc_has_modules():

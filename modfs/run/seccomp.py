@@ -11,7 +11,7 @@ import errno
 import fcntl
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from loader.errors import UserError
@@ -114,6 +114,13 @@ class Notification(NamedTuple):
     audit: int = 0
 
 
+class Reply(NamedTuple):
+    """What a call returns: ``value``; or it fails with ``errno``."""
+
+    errno: int = 0
+    value: int = 0
+
+
 def receive(listener: int) -> Notification:
     """Wait for the next call. OSError: ENOENT its caller is gone already, or all are."""
     buffer = bytearray(linux.SECCOMP_NOTIF.size)
@@ -134,13 +141,13 @@ def go_on(listener: int, notification: Notification) -> None:
     _send(listener, notification.id, 0, _CONTINUE)
 
 
-def answer(listener: int, notification: Notification, number: int) -> None:
-    """Let the call return: 0, or fail with errno ``number``. A caller who is gone is no error."""
-    _send(listener, notification.id, -number, 0)
+def answer(listener: int, notification: Notification, reply: Reply) -> None:
+    """Let the call return. A caller who is gone is no error."""
+    _send(listener, notification.id, -reply.errno, 0, reply.value)
 
 
-def _send(listener: int, id: int, error: int, flags: int) -> None:
-    response = linux.SECCOMP_NOTIF_RESP.pack(id, 0, error, flags)
+def _send(listener: int, id: int, error: int, flags: int, value: int = 0) -> None:
+    response = linux.SECCOMP_NOTIF_RESP.pack(id, value, error, flags)
     try:
         fcntl.ioctl(listener, linux.SECCOMP_IOCTL_NOTIF_SEND, response)
     except OSError as error:
@@ -160,6 +167,25 @@ def is_valid(listener: int, notification: Notification) -> bool:
 
 
 # -- the caller's memory and rights ---------------------------------------------------------------
+
+
+def write_memory(tid: int, address: int, data: bytes, still_there: Callable[[], bool]) -> bool:
+    """Write all of ``data`` into a caller's memory. False: it is not mapped, or may not be written
+    to, or the caller is gone.
+
+    ``still_there``: is it the caller whose memory was opened (seccomp_unotify(2))?
+    """
+    try:
+        memory = os.open(f"/proc/{tid}/mem", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return still_there() and os.pwrite(memory, data, address) == len(data)
+    except (OSError, OverflowError):
+        return False
+    finally:
+        os.close(memory)
+
 
 _PAGE = 4096
 

@@ -28,6 +28,7 @@ from modfs.run.caught import Rules
 from modfs.run.engines import Engine, JoinedEngine, OwnEngine
 from modfs.run.helpers import serve_helpers, start_kthreadd
 from modfs.run.intercept import Supervisor
+from modfs.run.interrupts import wake_at_interrupts
 from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
 from modfs.run.module_view import SysModuleView
@@ -67,6 +68,7 @@ class Plan:
         calls = caught.AUTOLOAD if self.autoload else frozenset[str]()
         calls -= frozenset() if self.autoload_exec and not of_helpers else caught.EXEC
         calls |= caught.UNAME if self.release else frozenset()
+        calls |= caught.SYSLOG if self.mount is None else frozenset()
         return caught.rules(calls=calls) if calls else None
 
 
@@ -96,10 +98,12 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     helpers = plan.caught(of_helpers=True)
     kthreadd = start_kthreadd(keeper, helpers) if isinstance(engine, OwnEngine) else None
     autoload = Autoload(engine.kernel, Scout(), engine.note) if plan.autoload else None
-    uname = Uname(plan.release) if plan.release else None
+    others = engine.answerers()
+    if plan.release:
+        others["uname"] = Uname(plan.release)
     own = _arrange(engine, keeper, plan)
     if kthreadd is not None and isinstance(engine, OwnEngine):
-        serve_helpers(kthreadd, engine.kernel, own, autoload, uname)
+        serve_helpers(kthreadd, engine.kernel, own, autoload, others)
     _leave_terminal()
     places = (*keeper.namespaces.values(), keeper.root)
     socket.send_fds(channel, [READY], places)
@@ -109,7 +113,7 @@ def _serve(plan: Plan, channel: socket.socket) -> None:
     _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_MAX, 1)
     if descriptors:  # else the command's process failed, and has said why
         channel.send(READY)
-        supervisor = Supervisor(descriptors[0], engine.kernel, own, autoload, uname=uname)
+        supervisor = Supervisor(descriptors[0], engine.kernel, own, autoload, others=others)
         _answer_calls(descriptors[0], supervisor, channel)
         if kthreadd is not None:
             _await_helpers(kthreadd, channel)
@@ -173,25 +177,30 @@ def _serve_views(
     server = Server((*never, "direct_io", "intr"), own_views.WITHOUT)
     addresses = Addresses(server)
     proc = {"modules": addresses.proc_modules(engine.proc_modules), **engine.proc_files()}
-    files = addresses.module_files(engine.module_files)
+    modules = addresses.module_files(engine.module_files)
     views: dict[str, View] = {
         "module": SysModuleView(
-            engine.module_names, files, engine.compression, engine.parameters()
+            engine.module_names, modules, engine.compression, engine.parameters()
         ),
-        "proc": ProcView(proc, server.client, real, settings=engine.sysctls()),
         **engine.views(server, own),
         **_device_views(keeper, devices),
     }
+    views["proc"] = ProcView(
+        proc, server.client, real, settings=engine.sysctls(), private=engine.private_files()
+    )
+    files = Views(views)
+    server.sought = files.sought
     settled = threading.Event()
     failed: list[BaseException] = []
 
     def serve() -> None:
         try:
-            server.serve(keeper.fuse, Views(views), settled.set)
+            server.serve(keeper.fuse, files, settled.set)
         except BaseException as error:
             failed.append(error)
         settled.set()
 
+    wake_at_interrupts(engine.kernel.wake)
     threading.Thread(target=serve, daemon=True).start()
     settled.wait()
     if failed:

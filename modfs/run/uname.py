@@ -11,7 +11,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from modfs.run.seccomp import Notification
+from loader.calls import Caller
+from modfs.run.seccomp import Notification, Reply, write_memory
 
 _FIELD = 65  # bytes, __NEW_UTS_LEN with the NUL (include/uapi/linux/utsname.h)
 _STRUCTURE = struct.Struct(f"{_FIELD}s" * 6)
@@ -26,8 +27,10 @@ class Uname:
         self.release = release
         self._namespace = os.stat("/proc/self/ns/uts").st_ino
 
-    def answer(self, notification: Notification, still_there: Callable[[], bool]) -> bool:
-        """Write the answer into the caller's memory. False: the kernel is to answer.
+    def __call__(
+        self, notification: Notification, still_there: Callable[[], bool], caller: Caller
+    ) -> Reply | None:
+        """Write the answer into the caller's memory. None: the kernel is to answer.
 
         ``still_there``: is it the caller whose memory was opened (seccomp_unotify(2))?
         """
@@ -35,19 +38,13 @@ class Uname:
         try:
             personality = int((process / "personality").read_text(), 16)
             if os.stat(process / "ns/uts").st_ino != self._namespace or personality & _UNAME26:
-                return False
-            memory = os.open(process / "mem", os.O_WRONLY)
+                return None
         except OSError:
-            return False
-        try:
-            if not still_there():
-                return False
-            text = self._text(is_32_bit=personality & _PER_MASK == _PER_LINUX32)
-            return os.pwrite(memory, text, notification.arguments[0]) == len(text)
-        except (OSError, OverflowError):  # it is not mapped: the kernel says EFAULT
-            return False
-        finally:
-            os.close(memory)
+            return None
+        text = self._text(is_32_bit=personality & _PER_MASK == _PER_LINUX32)
+        # Where it is not mapped, the kernel says EFAULT.
+        written = write_memory(notification.tid, notification.arguments[0], text, still_there)
+        return Reply() if written else None
 
     def _text(self, is_32_bit: bool) -> bytes:
         host = os.uname()

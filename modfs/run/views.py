@@ -13,17 +13,17 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from loader.engine.settings import Setting
 from modfs.fuse.files import DIRECTORY, Attributes
 from modfs.mount.control_file import TextFile, encoded
 from modfs.mount.directory import ModulesDirectory
-from modfs.mount.events import PipeFile
 from modfs.mount.setting_file import SettingFile
 
 _FILE = Attributes(stat.S_IFREG | 0o444)
 _SETTING = Attributes(stat.S_IFREG | 0o644)
+_PRIVATE = Attributes(stat.S_IFREG | 0o400)
 _LINK = Attributes(stat.S_IFLNK | 0o777)
 
 
@@ -37,6 +37,20 @@ class Opened(Protocol):
     def flush(self) -> None: ...
 
     def release(self) -> None: ...
+
+
+@runtime_checkable
+class Polled(Protocol):
+    """An open file that cannot always be read."""
+
+    def poll(self, notify: Callable[[], None] | None) -> bool | int: ...
+
+
+@runtime_checkable
+class Sought(Protocol):
+    """An open file that is to know of lseek(2)."""
+
+    def sought(self) -> int: ...
 
 
 class View(Protocol):
@@ -85,19 +99,22 @@ class ProcView:
         real: Path | None,
         here: Path = Path("/proc"),
         settings: Mapping[str, Setting] | None = None,
+        private: Mapping[str, Callable[[], Opened]] | None = None,
     ) -> None:
         """``files`` by path, such as "modules"; ``settings``: those that can be written, such as
-        "sys/kernel/modprobe"; ``client``: who asks, see modfs.fuse.files; ``real``: the folder with
+        "sys/kernel/modprobe"; ``private``: those that only root opens, and what each is then;
+        ``client``: who asks, see modfs.fuse.files; ``real``: the folder with
         the real procfs, None to have only the files; ``here``: where this process has it."""
         self._files = {b"/" + path.encode(): compose for path, compose in files.items()}
         self._settings = {b"/" + path.encode(): each for path, each in (settings or {}).items()}
         self._files |= {path: setting.read for path, setting in self._settings.items()}
+        self._private = {b"/" + path.encode(): each for path, each in (private or {}).items()}
         self._client = client
         self._real = None if real is None else os.fsencode(real)
         self._here = os.fsencode(here)
         self._folders = {b"/"}
         self._hidden = b"" if real is None else b"/" + os.fsencode(real.name)
-        for path in self._files:
+        for path in (*self._files, *self._private):
             while path := path.rpartition(b"/")[0]:
                 self._folders.add(path)
 
@@ -106,6 +123,8 @@ class ProcView:
             return DIRECTORY
         if path in self._files:
             return _SETTING if path in self._settings else _FILE
+        if path in self._private:
+            return _PRIVATE
         if self._real is None or not os.path.lexists(self._here + path):
             raise _error(errno.ENOENT)
         return _LINK
@@ -130,13 +149,15 @@ class ProcView:
         return b"%s/task/%d" % (tgid, tid) if thread else tgid
 
     def names(self, path: bytes) -> Iterable[bytes]:
-        own = (name.rpartition(b"/") for name in (*self._files, *self._folders))
+        own = (name.rpartition(b"/") for name in (*self._files, *self._private, *self._folders))
         found = [name for folder, _, name in own if name and (folder or b"/") == path]
         if self._real is not None:  # in its order, which programs such as ps take for sorted
             found += os.listdir(self._here + path)
         return dict.fromkeys(found)
 
     def open_file(self, path: bytes, flags: int = os.O_RDONLY) -> Opened:
+        if path in self._private:
+            return self._private[path]()
         if path not in self._files:
             raise _error(errno.ENOENT)
         setting = self._settings.get(path)
@@ -210,10 +231,15 @@ class Views:
         """Part of an open file."""
         return self._opened[handle].read(size, offset)
 
-    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool:
-        """Can something be read now? Of all files but one always."""
+    def poll(self, handle: int, notify: Callable[[], None] | None) -> bool | int:
+        """Can something be read now? Of most files always."""
         file = self._opened[handle]
-        return file.poll(notify) if isinstance(file, PipeFile) else True
+        return file.poll(notify) if isinstance(file, Polled) else True
+
+    def sought(self, handle: int) -> int | None:
+        """The size that lseek(2) is told of an open file; None: that of its path."""
+        file = self._opened[handle]
+        return file.sought() if isinstance(file, Sought) else None
 
     def write(self, handle: int, data: bytes) -> int:
         """OSError: EBADF, or a request's errno."""

@@ -20,7 +20,7 @@ import pytest
 from loader.errors import UserError
 from modfs import linux
 from modfs.run import caught, seccomp
-from modfs.run.seccomp import Notification, capable, read_string, user_namespace
+from modfs.run.seccomp import Notification, Reply, capable, read_string, user_namespace
 
 ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000  # linux/seccomp.h
 X86_64, I386, AARCH64, ARM, RISCV64 = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028, 0xC00000F3
@@ -201,11 +201,11 @@ def test_receiving(monkeypatch: pytest.MonkeyPatch, ioctls: dict[int, bytes | in
 
 def test_answers(ioctls: dict[int, bytes | int]) -> None:
     asked = Notification(77, 1, "finit_module", ())
-    for number in (0, errno.EEXIST):
+    for number, value in ((0, 0), (errno.EEXIST, 0), (0, 131072)):
         ioctls.clear()
-        seccomp.answer(5, asked, number)
+        seccomp.answer(5, asked, Reply(number, value))
         sent = ioctls[linux.SECCOMP_IOCTL_NOTIF_SEND]
-        assert struct.unpack("<QqiI", sent) == (77, 0, -number, 0)  # type: ignore[arg-type]
+        assert struct.unpack("<QqiI", sent) == (77, value, -number, 0)  # type: ignore[arg-type]
 
 
 def test_a_caller_who_is_gone_is_no_error(ioctls: dict[int, bytes | int]) -> None:
@@ -215,11 +215,11 @@ def test_a_caller_who_is_gone_is_no_error(ioctls: dict[int, bytes | int]) -> Non
     ioctls[linux.SECCOMP_IOCTL_NOTIF_SEND] = ioctls[linux.SECCOMP_IOCTL_NOTIF_ID_VALID] = (
         errno.ENOENT
     )
-    seccomp.answer(5, asked, 0)
+    seccomp.answer(5, asked, Reply())
     assert not seccomp.is_valid(5, asked)
     ioctls[linux.SECCOMP_IOCTL_NOTIF_SEND] = errno.EBADF
     with pytest.raises(OSError, match="Bad file descriptor"):
-        seccomp.answer(5, asked, 0)
+        seccomp.answer(5, asked, Reply())
 
 
 # -- the caller's memory and rights ---------------------------------------------------------------
