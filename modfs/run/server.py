@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from loader.engine.threads import LiveKernel
 from loader.errors import UserError, in_words
-from modfs.fuse.server import Server
+from modfs.fuse.server import INTERRUPTS, make_server
 from modfs.run import caught, own_views, sandbox, seccomp
 from modfs.run.addresses import Addresses
 from modfs.run.autoload import Autoload
@@ -162,7 +163,9 @@ def _serve_views(engine: Engine, keeper: Keeper, own: OwnViews) -> None:
     real = None if keeper.proc_has_modules else sandbox.REAL_PROC
     # Nothing may be remembered: processes and modules come and go.
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0")
-    server = Server((*never, "direct_io", "intr"), own_views.WITHOUT)
+    # So that a wait for another process ends which is made for a client that was sent a signal.
+    signal.signal(INTERRUPTS, lambda number, frame: None)
+    server = make_server((*never, "direct_io", "intr"), own_views.WITHOUT)
     addresses = Addresses(server)
     proc = {"modules": addresses.proc_modules(engine.proc_modules), **engine.proc_files()}
     files = addresses.module_files(engine.module_files)
