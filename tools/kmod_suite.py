@@ -3,8 +3,8 @@
     .venv/bin/python -m tools.kmod_suite KMOD KERNEL              under modfs run
     .venv/bin/python -m tools.kmod_suite KMOD KERNEL --booted     also in that kernel, under QEMU
 
-KMOD is a folder of kmod's sources (34 or later), KERNEL one in which a kernel has been built, such as
-those of `make record KERNEL=source:6.12`: the suite's modules are built for it. kmod is built in a
+KMOD is a folder of kmod's sources (34 or later), KERNEL one in which a kernel has been built, such
+as those of `make record KERNEL=source:6.12`: its modules are built for it. kmod is built in a
 folder of its own that is gone afterwards, with its libraries that stand for init_module(2) and
 delete_module(2) replaced by empty ones. Those for paths and for uname(2) stay, and /sys/module and
 /proc/modules are put where these look for them. As root, with meson, ninja, gcc and the headers of
@@ -70,7 +70,7 @@ umount "$root/sys/module" "$root/proc/modules"
 
 
 class Case(NamedTuple):
-    """One of the suite's; ``root`` below its rootfs, ``uname``: what uname -r is to say, or none."""
+    """One of the suite's. ``root``: below its rootfs; ``uname``: what uname -r is to say."""
 
     program: str
     name: str

@@ -1,1 +1,1 @@
-"""A file system of ours on libfuse."""
+"""A file system of ours, served by this process itself or by libfuse."""

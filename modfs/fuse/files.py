@@ -1,11 +1,11 @@
-"""What a file system of ours does, and what it can know of who asks. Without libfuse."""
+"""What a file system of ours does, and what it can know of who asks, whoever serves it."""
 
 from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,18 @@ class Attributes:
     inode: int = 0
 
 
+class Nature(NamedTuple):
+    """What never changes of a path, so that less has to be asked.
+
+    ``waits``: an operation on it may wait for anything but a lock that is soon free. ``flushes``:
+    something happens when it is closed. ``lasts``: what getattr tells stays as it is.
+    """
+
+    waits: bool = True
+    flushes: bool = True
+    lasts: bool = False
+
+
 class FileSystem(Protocol):
     """What a file system does. Paths are bytes from the mount's root; errors are OSError."""
 
@@ -25,6 +37,9 @@ class FileSystem(Protocol):
     gid: int
 
     def getattr(self, path: bytes) -> Attributes: ...
+
+    def nature(self, path: bytes) -> Nature:
+        """Of a path that is there."""
 
     def text(self, path: bytes) -> bytes | None:
         """What is in a file now. None: see modfs.fuse.measured; its size is that of getattr."""

@@ -16,11 +16,9 @@ from typing import Any, NamedTuple, Protocol
 
 from loader.errors import UserError
 from modfs.fuse.missing import install_fuse, install_libfuse2
+from modfs.fuse.server import LIBRARY
 
 _LIBRARIES = ("libfuse.so.2", "libfuse3.so.4", "libfuse3.so.3")
-CHOSEN = "FUSE_LIBRARY_PATH"
-"""In the environment: another library. fusepy and mfusepy look at it as well."""
-
 # Modules by what libfuse they know. Debian's python3-fusepy calls its module fusepy.
 _MODULES: dict[int, tuple[str, ...]] = {2: ("fuse", "fusepy", "mfusepy"), 3: ("mfusepy",)}
 _PACKAGES: dict[str, str] = {"fuse": "fusepy", "fusepy": "fusepy", "mfusepy": "mfusepy"}
@@ -78,7 +76,7 @@ def load() -> Libfuse:
         raise UserError(_without_module(found))
     # Left to themselves they look for a library by running ldconfig, which takes longer than a
     # mount.
-    os.environ[CHOSEN] = found.path
+    os.environ[LIBRARY] = found.path
     return _classes()[found.major](importlib.import_module(found.module))
 
 
@@ -108,7 +106,7 @@ def described() -> str:
 
 def _find() -> Found | None:
     """The first library that a module knows; else the first that is there."""
-    chosen = os.environ.get(CHOSEN)
+    chosen = os.environ.get(LIBRARY)
     found = [one for path in ([chosen] if chosen else _LIBRARIES) if (one := _library(path))]
     return next((one for one in found if one.module), found[0] if found else None)
 

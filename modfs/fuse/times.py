@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-_UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2  # in the place of nanoseconds
+UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2  # in the place of nanoseconds
 _KEPT = 1024  # paths
 
 
@@ -31,6 +31,6 @@ class Times:
 
 
 def _nanoseconds(seconds: int, nanoseconds: int, was: int, now: int) -> int:
-    if nanoseconds == _UTIME_OMIT:
+    if nanoseconds == UTIME_OMIT:
         return was
-    return now if nanoseconds == _UTIME_NOW else seconds * 10**9 + nanoseconds
+    return now if nanoseconds == UTIME_NOW else seconds * 10**9 + nanoseconds

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from modfs.fuse.files import DIRECTORY, Attributes
+from modfs.fuse.files import DIRECTORY, Attributes, Nature
 from modfs.host.kernel import HostKernel
 from modfs.mount.control_file import TextFile, encoded
 from modfs.texts import FILES
@@ -58,6 +58,11 @@ class HostDirectory:
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return found
+
+    def nature(self, path: bytes) -> Nature:
+        """Texts, which may have to wait for what was traced to be read."""
+        is_folder = self._attributes.get(path) is DIRECTORY
+        return Nature(waits=not is_folder, flushes=False, lasts=is_folder)
 
     def text(self, path: bytes) -> bytes | None:
         """What is in a file now."""

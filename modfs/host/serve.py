@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from modfs.fuse.server import Server
+from modfs.fuse.server import make_server
 from modfs.host.directory import HostDirectory
 from modfs.host.kernel import HostKernel
 from modfs.mount.background import Kind
@@ -27,7 +27,7 @@ def serve(
     on descriptor 2. UserError.
     """
     try:
-        server = Server(mount_options(options.fuse))
+        server = make_server(mount_options(options.fuse))
         ending = Ending(kernel, server, mountpoint, hung_up)
         files = HostDirectory(kernel, ending.begin)
 

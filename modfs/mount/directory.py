@@ -30,7 +30,7 @@ from loader.engine.settings import MODE, settings
 from loader.engine.stats import Snapshot
 from loader.engine.threads import LiveKernel
 from modfs.control.opener import Ours
-from modfs.fuse.files import DIRECTORY, Attributes, Operation
+from modfs.fuse.files import DIRECTORY, Attributes, Nature, Operation
 from modfs.mount.control_file import ControlFile, Nodes, TextFile, encoded
 from modfs.mount.events import Events, PipeFile
 from modfs.mount.options import KEPT
@@ -45,6 +45,9 @@ _STATUS = b".control/status"
 _AUTOLOAD = b"autoload/"
 _EVENTS, _PIPE = b"events", b"events_pipe"
 _ROOT, _AUTOLOAD_FOLDER = 1, 2  # what opendir calls them
+_FOLDER = Nature(waits=False, flushes=False, lasts=True)
+_TEXT = Nature(waits=False, flushes=False)
+_REQUESTS = Nature()  # in control nodes, and in what waits for events
 _ROOT_INODE, _CONTROL_INODE, _NODE_INODE = 1, 1000, 10_000
 
 
@@ -147,6 +150,12 @@ class ModulesDirectory:
             return found
         number = self._node(path)
         return Attributes(stat.S_IFREG | self._control_mode, inode=_NODE_INODE + number)
+
+    def nature(self, path: bytes) -> Nature:
+        """Who writes requests, or follows events, may wait; other files are texts."""
+        if self._attributes.get(path) is DIRECTORY:
+            return _FOLDER
+        return _TEXT if path[1:] in self._texts or path == b"/control" else _REQUESTS
 
     def text(self, path: bytes) -> bytes | None:
         """What is in a file now. None: what only the server's own programs read."""

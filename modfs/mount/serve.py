@@ -28,11 +28,11 @@ def serve(
     main one signals are left to the program around it. Not 0: libfuse could not mount, and has said
     why on descriptor 2. UserError.
     """
-    from modfs.fuse.server import Server
+    from modfs.fuse.server import make_server
     from modfs.mount.directory import ModulesDirectory
     from modfs.mount.events import Events
 
-    server = Server(mount_options(options.fuse))
+    server = make_server(mount_options(options.fuse))
     events = Events(live, options.events)
     if threading.current_thread() is not threading.main_thread():
         files = ModulesDirectory(live, server, options.control_mode, events=events)

@@ -20,7 +20,7 @@ from modfs.devices import uevents
 from modfs.devices.description import Device
 from modfs.devices.uevents import Synthetic
 from modfs.devices.view import DeviceView
-from modfs.fuse.server import Server
+from modfs.fuse.server import make_server
 from modfs.run import caught, device_places, own_views, sandbox, seccomp
 from modfs.run.addresses import Addresses
 from modfs.run.autoload import Autoload
@@ -174,7 +174,7 @@ def _serve_views(
     real = None if keeper.proc_has_modules else sandbox.REAL_PROC
     # Nothing may be remembered: processes and modules come and go.
     never = ("entry_timeout=0", "attr_timeout=0", "negative_timeout=0")
-    server = Server((*never, "direct_io", "intr"), own_views.WITHOUT)
+    server = make_server((*never, "direct_io", "intr"), own_views.WITHOUT)
     addresses = Addresses(server)
     proc = {"modules": addresses.proc_modules(engine.proc_modules), **engine.proc_files()}
     modules = addresses.module_files(engine.module_files)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from loader.engine.settings import Setting
-from modfs.fuse.files import DIRECTORY, Attributes
+from modfs.fuse.files import DIRECTORY, Attributes, Nature
 from modfs.mount.control_file import TextFile, encoded
 from modfs.mount.directory import ModulesDirectory
 from modfs.mount.setting_file import SettingFile
@@ -187,6 +187,10 @@ class Views:
             return DIRECTORY
         view, rest = self._find(path)
         return view.getattr(rest)
+
+    def nature(self, path: bytes) -> Nature:
+        """What the views show comes and goes, and some of it is looked for elsewhere."""
+        return Nature()
 
     def text(self, path: bytes) -> bytes | None:
         """What is in a file now. OSError: ENOENT."""

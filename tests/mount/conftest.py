@@ -15,7 +15,7 @@ import pytest
 
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
-from modfs.fuse.library import CHOSEN
+from modfs.fuse.server import CHOSEN, LIBRARY
 
 SLOW = 0.5  # seconds
 
@@ -24,8 +24,9 @@ LIBRARIES: dict[str, str] = {
     "libfuse3": "libfuse3.so.4",
     "libfuse3.14": "libfuse3.so.3",
 }
-"""Each libfuse that may be here, by its file. The tests of CORE run once with each; with
-MODFS_TEST_LIBRARIES=all in the environment, all tests of mounts do."""
+"""Each libfuse that may be here, by its file. The tests of CORE run once with each, and once
+without; with MODFS_TEST_LIBRARIES=all in the environment, all tests of mounts do."""
+DEVICE = "device"
 
 CORE = ("test_ends", "test_files", "test_status", "test_background")
 
@@ -39,7 +40,7 @@ _ALL = os.environ.get("MODFS_TEST_LIBRARIES") == "all"
 
 
 def _here() -> list[str]:
-    return [name for name, file in LIBRARIES.items() if _loads(file)]
+    return [DEVICE, *(name for name, file in LIBRARIES.items() if _loads(file))]
 
 
 def _loads(file: str) -> bool:
@@ -57,10 +58,13 @@ def libfuse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What serves the mounts of this test; without a parameter, what modfs takes by itself."""
-    file = LIBRARIES.get(getattr(request, "param", ""))
-    if file is not None:
-        monkeypatch.setenv(CHOSEN, file)
-        monkeypatch.setitem(environment, CHOSEN, file)
+    wanted = getattr(request, "param", None)
+    if wanted is None:
+        return
+    file = LIBRARIES.get(wanted)
+    for name, value in ((CHOSEN, "libfuse" if file else DEVICE), (LIBRARY, file or "")):
+        monkeypatch.setenv(name, value)
+        monkeypatch.setitem(environment, name, value)
 
 
 @pytest.fixture(scope="session", autouse=True)

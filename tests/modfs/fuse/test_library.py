@@ -15,6 +15,7 @@ import pytest
 from loader.errors import UserError
 from modfs.fuse import library, missing
 from modfs.fuse.library import described, load
+from modfs.fuse.server import LIBRARY
 
 # fuse_version() of each: fuse_common.h says how it is made of the version.
 NUMBERS = {"libfuse.so.2": 29, "libfuse3.so.3": 314, "libfuse3.so.4": 317}
@@ -33,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def find(name: str) -> ModuleSpec | None:
             return ModuleSpec(name, None) if name in modules else None
 
-        monkeypatch.delenv(library.CHOSEN, raising=False)
+        monkeypatch.delenv(LIBRARY, raising=False)
         monkeypatch.setattr(library, "ctypes", SimpleNamespace(CDLL=load_library))
         monkeypatch.setattr(library, "find_spec", find)
         monkeypatch.setattr(platform, "freedesktop_os_release", lambda: system)
@@ -114,7 +115,7 @@ def test_what_is_missing(
 
 def test_another_library(machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     machine(["libfuse.so.2", "libfuse3.so.3"], ["fuse", "mfusepy"])
-    monkeypatch.setenv(library.CHOSEN, "libfuse3.so.3")
+    monkeypatch.setenv(LIBRARY, "libfuse3.so.3")
     assert described().startswith("libfuse 3.14 by mfusepy")
 
 
@@ -142,7 +143,7 @@ def test_the_structures_of_this_machine() -> None:
 
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={library.CHOSEN: path},
+        env={LIBRARY: path},
         capture_output=True,
         text=True,
         check=True,

@@ -12,19 +12,22 @@ from tests.conftest import PROJECT
 # Serves a mount until it is taken away, and is told to end only after that.
 _TOLD_LATE = """
 import subprocess, sys
-from modfs.fuse.files import DIRECTORY
-from modfs.fuse.server import Server
+from modfs.fuse.files import DIRECTORY, Nature
+from modfs.fuse.server import make_server
 
 class Files:
     uid = gid = 0
     def text(self, path):
         return None
 
+    def nature(self, path):
+        return Nature()
+
     def getattr(self, path):
         return DIRECTORY
 
 place = sys.argv[1]
-server = Server(("fsname=modfs",))
+server = make_server(("fsname=modfs",))
 server.run(place, Files(), lambda: subprocess.run(["fusermount", "-u", place], check=True))
 server.exit()
 """
