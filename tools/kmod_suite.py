@@ -70,7 +70,7 @@ umount "$root/sys/module" "$root/proc/modules"
 
 
 class Case(NamedTuple):
-    """One of the suite's. ``root``: below its rootfs; ``uname``: what uname -r is to say, or none."""
+    """One of the suite's. ``root``: below its rootfs; ``uname``: what uname -r says, if it matters."""
 
     program: str
     name: str
@@ -219,14 +219,8 @@ def main() -> int:
         theirs = booted(build, wanted, kernel, folder) if given.booted else []
     different = 0
     for number, (case, (found, said)) in enumerate(zip(wanted, ours, strict=True)):
-        row: list[str] = [
-            found.verdict,
-            case.program,
-            case.name,
-            f"status {found.status}",
-            *found.modules,
-            *found.missing,
-        ]
+        row: list[str] = [found.verdict, case.program, case.name, f"status {found.status}"]
+        row += [*found.modules, *found.missing]
         if theirs and theirs[number] != found._replace(verdict=""):
             different += 1
             row.append(f"BUT BOOTED: {theirs[number]}")
