@@ -70,7 +70,7 @@ umount "$root/sys/module" "$root/proc/modules"
 
 
 class Case(NamedTuple):
-    """One of the suite's. ``root``: below its rootfs; ``uname``: what uname -r says, if it matters."""
+    """One of the suite's. ``root``: below its rootfs; ``uname``: what uname -r says, or ""."""
 
     program: str
     name: str
