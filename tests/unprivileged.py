@@ -21,14 +21,20 @@ exec sh -ec "$4"
 
 
 def run_as_nobody(
-    script: str, folder: Path, environment: dict[str, str], then: str = "", user: int = NOBODY
+    script: str,
+    folder: Path,
+    environment: dict[str, str],
+    then: str = "",
+    user: int = NOBODY,
+    first: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run a shell script as nobody, who may open /dev/fuse; its $1 is ``folder``, made nobody's.
 
     ``then``: a shell script for root to run in that folder afterwards. ``user``: another than
-    nobody, for what counts all that a user has (RLIMIT_NPROC): tests run side by side.
+    nobody, for what counts all that a user has (RLIMIT_NPROC): tests run side by side. ``first``:
+    a shell script for root before, in the same mount namespace.
     """
-    prepare = "set -e\n" + _opened(Path(sys.base_prefix), PROJECT) + SCRIPT
+    prepare = f"set -e\n{first}\n" + _opened(Path(sys.base_prefix), PROJECT) + SCRIPT
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", prepare, "sh", folder, str(user), script, then],
         env=environment,

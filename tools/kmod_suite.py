@@ -4,8 +4,8 @@
     .venv/bin/python -m tools.kmod_suite KMOD KERNEL --booted     also in that kernel, under QEMU
 
 KMOD is a folder of kmod's sources (34 or later), KERNEL one in which a kernel has been built, such
-as those of `make record KERNEL=source:6.12`: its modules are built for it. kmod is built in a
-folder of its own that is gone afterwards, with its libraries that stand for init_module(2) and
+as those of `make record KERNEL=source:6.12`: the suite's modules are built for it. kmod is built in
+a folder of its own that is gone afterwards, with its libraries that stand for init_module(2) and
 delete_module(2) replaced by empty ones. Those for paths and for uname(2) stay, and /sys/module and
 /proc/modules are put where these look for them. As root, with meson, ninja, gcc and the headers of
 zlib, liblzma, libzstd and libcrypto; QEMU, cpio and busybox for --booted.
@@ -70,7 +70,7 @@ umount "$root/sys/module" "$root/proc/modules"
 
 
 class Case(NamedTuple):
-    """One of the suite's. ``root``: below its rootfs; ``uname``: what uname -r is to say."""
+    """One of the suite's. ``root``: below its rootfs; ``uname``: what uname -r says, or ""."""
 
     program: str
     name: str
@@ -79,10 +79,12 @@ class Case(NamedTuple):
 
 
 class Came(NamedTuple):
-    """Of a case: the exit status, what is loaded then, and the suite's verdict if it was asked."""
+    """Of a case: the exit status, what is loaded then, the symbols that the kernel told it missed,
+    and the suite's verdict if that was asked."""
 
     status: int
     modules: tuple[str, ...]
+    missing: tuple[str, ...]
     verdict: str = ""
 
 
@@ -124,15 +126,16 @@ def words(build: Path, case: Case) -> list[str]:
 
 
 def came(text: str) -> Came:
-    """What the script has printed of a case."""
-    status, modules = (
-        re.search(r"^status (\d+)$", text, re.M),
-        re.search(r"^modules(.*)$", text, re.M),
-    )
-    verdict = re.search(r"(PASSED|FAILED)", text)
+    """What the script and then the kernel have said of a case."""
+    status = re.search(r"^status (\d+)$", text, re.MULTILINE)
+    modules = re.search(r"^modules(.*)$", text, re.MULTILINE)
     if status is None or modules is None:
         raise SystemExit(f"a case did not come to its end:\n{text}")
-    return Came(int(status[1]), tuple(modules[1].split()), verdict[1] if verdict else "")
+    missing = dict.fromkeys(re.findall(r"(\w+: Unknown symbol .*)", text))
+    verdict = re.search(r"(PASSED|FAILED)", text)
+    return Came(
+        int(status[1]), tuple(modules[1].split()), tuple(missing), verdict[1] if verdict else ""
+    )
 
 
 def under_modfs(build: Path, case: Case, kernel: Path) -> tuple[Came, str]:
@@ -172,15 +175,11 @@ def booted(build: Path, wanted: list[Case], kernel: Path, folder: Path) -> list[
     shutil.copy(shutil.which("busybox") or "busybox", root / "bin/busybox")
     (root / "bin/sh").symlink_to("busybox")
     script = ["/bin/busybox --install -s /bin", "export BOOTED=1 PATH=/bin"]
-    script += [
-        "mount -t proc none /proc",
-        "mount -t sysfs none /sys",
-        "echo 1 >/proc/sys/kernel/printk",
-    ]
+    script += ["mount -t proc none /proc", "mount -t sysfs none /sys"]
     script += [f"case_() {{\n{SCRIPT}\n}}"]
     for case in wanted:
         quoted = " ".join(f"'{word}'" for word in words(build, case))
-        script.append(f"case_ {quoted} 2>&1\ndmesg -c | grep -i 'unknown symbol'")
+        script.append(f"case_ {quoted} 2>&1\ndmesg -c | grep 'Unknown symbol'")
     (root / "cases.sh").write_text("\n".join([*script, "poweroff -f", ""]))
     with (folder / "initrd").open("wb") as file:
         packing = ["sh", "-c", "find . | cpio -o -H newc --quiet | gzip -1"]
@@ -220,10 +219,11 @@ def main() -> int:
         theirs = booted(build, wanted, kernel, folder) if given.booted else []
     different = 0
     for number, (case, (found, said)) in enumerate(zip(wanted, ours, strict=True)):
-        row = [found.verdict, case.program, case.name, f"status {found.status}", *found.modules]
+        row: list[str] = [found.verdict, case.program, case.name, f"status {found.status}"]
+        row += [*found.modules, *found.missing]
         if theirs and theirs[number] != found._replace(verdict=""):
             different += 1
-            row += ["BUT BOOTED:", f"status {theirs[number].status}", *theirs[number].modules]
+            row.append(f"BUT BOOTED: {theirs[number]}")
         print(*row)
         if given.verbose:
             print(said)

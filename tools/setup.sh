@@ -82,6 +82,8 @@ missing_packages() {
         wants mandoc mandoc
         wants udevadm udev
         wants umockdev-run umockdev
+        [ -d /usr/share/initramfs-tools/scripts ] || packages="$packages initramfs-tools-core"
+        [ -d /usr/lib/dracut/modules.d ] || packages="$packages dracut-core"
         [ -x /usr/lib/systemd/systemd-modules-load ] ||
             [ -x /lib/systemd/systemd-modules-load ] || packages="$packages systemd"
         ;;

@@ -74,6 +74,10 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         python = ".".join(map(str, sys.version_info[:3]))
         click.echo(f"modfs {package.__version__}")
         click.echo(f"Python {python}, {described()}, {host.sysname} {host.release}")
+        if os.geteuid():
+            from modfs.run import user_ids
+
+            click.echo(user_ids.described())
         ctx.exit()
 
 

@@ -24,6 +24,7 @@ from modfs.linux import (
     failure,
     libc,
 )
+from modfs.run.user_ids import Mapper
 
 DEBUG = Path("/sys/kernel/debug")
 STATS = DEBUG / "modules"
@@ -82,17 +83,16 @@ def enter() -> bool:
 
     UserError: the machine does not allow it.
     """
-    uid, gid = os.geteuid(), os.getegid()
-    without_rights = uid != 0 or libc.unshare(CLONE_NEWNS) != 0
+    without_rights = os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) != 0
     if without_rights:
+        mapper = Mapper()
         if libc.unshare(CLONE_NEWUSER | CLONE_NEWNS):
+            mapper.end()
             raise UserError(
                 "namespaces are not allowed here: run it as root, or see"
                 " /proc/sys/user/max_user_namespaces and max_mnt_namespaces"
             )
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        mapper.map()
     # What is unmounted outside goes here too, or its server would live as long as the sandbox.
     _mount("none", Path("/"), flags=MS_REC | MS_SLAVE)
     return without_rights

@@ -84,7 +84,7 @@ def test_version(environment: dict[str, str]) -> None:
     )
     assert done.stdout.split()[1] == version.split('"')[1]
     host = os.uname()
-    assert done.stdout.endswith(f", {host.sysname} {host.release}\n")
+    assert done.stdout.splitlines()[1].endswith(f", {host.sysname} {host.release}")
     assert "libfuse 2." in done.stdout
 
 
