@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.config import Config
+from loader.config import BuiltFor, Config
 from loader.engine.init_routines_file import read_init_routines
 from loader.image.symvers import read_kernel_exports
+from loader.kconfig import Kconfig, as_distributed
 from loader.keyring import Keyring
 from loader.observe.recording import is_recording
-from loader.release import choose_release
+from loader.release import DEFAULT, choose_release
 from modfs.cli.options import (
     blacklist_option,
     blacklisted,
@@ -154,14 +155,23 @@ class Replay:
                 config = replace(config, release=self._release(transcript))
                 yield verify(transcript, found, config, init, self.mounting, exports)
             if recordings.sizes:
-                yield self._sizes(recordings.sizes, found, config or base)
+                config = config or self._of_modules(base, found.built_for, kconfig)
+                yield self._sizes(recordings.sizes, found, config)
 
     def _release(self, transcript: Transcript) -> Release:
         described, lacking = transcript.release, transcript.without
         return choose_release(self.kernel, self.without, described, lacking)
 
+    def _of_modules(self, base: Config, built_for: BuiltFor, kconfig: Kconfig | None) -> Config:
+        """The kernel where no transcript tells it: by its configuration or by its modules."""
+        config = as_distributed(replace(base, built_for=built_for))
+        told = (built_for.vermagic or DEFAULT).partition(" ")[0]
+        if kconfig:
+            config, told = kconfig.applied(replace(config, built_for=built_for)), kconfig.release
+        return replace(config, release=choose_release(self.kernel, self.without, told, ()))
+
     def _sizes(self, table: Path, found: Corpus, config: Config) -> SizesReport:
-        """By the kernel of the last transcript; their signatures and versions play no part."""
+        """By the kernel of the last transcript or of the modules, without signatures and versions."""
         machine = found.built_for.machine or config.machine
         return compare_sizes(table, found, replace(config, keyring=None, machine=machine))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from dataclasses import replace
@@ -15,12 +16,12 @@ from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
 from modfs.cli.verify import Replay
 from modfs.conformance.abi import Abi, learn_abi
-from modfs.conformance.answers import Answer, Answered
+from modfs.conformance.answers import Answer, Answered, init_results
 from modfs.conformance.damaged import damaged, mutated
 from modfs.conformance.files import NEEDED, Files, make_files
 from modfs.conformance.folder import Recorded, header, skeleton, write_folder
 from modfs.conformance.host import harmless_steps
-from modfs.conformance.scenario import Scenario, expanded, random_scenario, scenarios
+from modfs.conformance.scenario import Scenario, Step, expanded, random_scenario, scenarios
 from modfs.verify.compare import Report
 from modfs.verify.folder import read_folder
 
@@ -128,6 +129,38 @@ def test_a_folder_is_taken_whole_by_verify(abi: Abi, files: Files, tmp_path: Pat
     (report,) = Replay(Config(), None, (), None).reports(found)
     assert isinstance(report, Report) and report.agreed == 6
     assert report.differences == ["step 7, delete_module ok_a flags=2048: ENOENT instead of EBUSY"]
+
+
+def _loaded(*rows: tuple[str, str, str | None]) -> Answered:
+    """Each a file, what came of it, and the list afterwards."""
+    steps: list[Step] = []
+    answers: list[Answer] = []
+    for file, result, text in rows:
+        steps += [{"op": "finit_module", "file": f"modules/{file}"}, {"cat": "/proc/modules"}]
+        number = 0 if result == "OK" else -getattr(errno, result)
+        answers += [Answer((number,)), Answer(text=text)]
+    return Answered("real", tuple(steps), tuple(answers))
+
+
+def test_what_init_routines_of_the_kernels_own_modules_did() -> None:
+    """As 7.3.4's null_blk, which holds configfs besides using it; and two that are made up."""
+    configfs = "configfs 36864 {} {}, Live 0x0\n"
+    null_blk = "null_blk 53248 0 - Live 0x0 (E)\n"
+    answered = _loaded(
+        ("configfs.ko", "OK", "configfs 36864 0 - Live 0x0\n"),
+        ("null_blk.ko", "OK", null_blk + configfs.format(2, "null_blk")),
+        ("for-a-while.ko", "OK", "for_a_while 4096 2 - Live 0x0\n" + null_blk
+         + configfs.format(2, "null_blk")),
+        ("self.ko", "OK", "self 4096 3 - Live 0x0\nfor_a_while 4096 0 [permanent], Live 0x0\n"
+         + null_blk + configfs.format(2, "null_blk")),
+        ("i2c-x.ko", "ENODEV", "self 4096 3 - Live 0x0\nfor_a_while 4096 0 - Live 0x0\n" + null_blk
+         + configfs.format(2, "null_blk")),
+    )  # fmt: skip
+    assert init_results([answered], frozenset(("EEXIST",))) == {
+        "null_blk": {"holds": ["configfs"]},
+        "self": {"references": 3},
+        "i2c_x": {"returns": "ENODEV"},
+    }
 
 
 def test_skeletons_keep_tables_and_lengths(files: Files) -> None:
