@@ -16,13 +16,17 @@ import pytest
 import zstandard
 
 from loader.errors import UserError
+from loader.observe.events import Event
 from loader.tree.tree import Tree
-from modfs.tracing.text import read_text
+from modfs.tracing.text import parse_text, read_text
 from tests.conftest import PROJECT
 from tools.boots.asked import baseline, unpack_tree, wanted
 from tools.boots.facts import Boot
+from tools.boots.locks import contended, names
 from tools.boots.plan import PLAN
+from tools.boots.probes import script
 from tools.boots.reading import FOLDER, read_boot, recordings, sections
+from tools.boots.udevd import Udevd
 
 PATHS = recordings()
 boot_of = cache(read_boot)
@@ -168,3 +172,88 @@ def test_the_table_in_the_readme() -> None:
     shown = re.findall(r"^ {4}(\S+-\d+ .*)$", readme, re.MULTILINE)
     assert shown
     assert {tuple(line.split()) for line in shown} <= printed
+
+
+# -- by hand --------------------------------------------------------------------------------------
+
+_TRACE = """
+@TRACE
+ systemd-udevd-10 [000] .....  1.000000: sched_process_fork: comm=systemd-udevd pid=10 child_comm=systemd-udevd child_pid=21
+ udevadm-9        [000] .....  0.900000: uevent: (netlink_broadcast+0x0/0x10) group=1 sk=7
+ udevadm-9        [000] .....  0.910000: uevent: (netlink_broadcast+0x0/0x10) group=1 sk=7
+ ip-8             [000] .....  0.915000: uevent: (netlink_broadcast+0x0/0x10) group=1 sk=8
+ udevadm-9        [000] .....  0.920000: uevent: (netlink_broadcast+0x0/0x10) group=1 sk=7
+ (udev-worker)-21 [001] .....  1.010000: task_rename: pid=21 oldcomm=systemd-udevd newcomm=(udev-worker) oom_score_adj=0
+ (udev-worker)-21 [001] .....  1.020000: tracing_mark_write: uevent begin 101 add /devices/a
+ (udev-worker)-21 [001] .....  1.030000: tracing_mark_write: uevent ruled 101
+ (udev-worker)-21 [001] .....  1.040000: look: (do_sys_openat2+0x0/0x10) path="/sys/module/kvm/initstate"
+ (udev-worker)-21 [001] .....  1.041000: state: (show_initstate+0x0/0x10) name="kvm" state=1
+ (udev-worker)-21 [001] .....  1.042000: look: (do_sys_openat2+0x0/0x10) path="/sys/module/button/initstate"
+ (udev-worker)-21 [001] .....  1.043000: find: (find_module_all+0x0/0x10) name="button"
+ (udev-worker)-21 [001] .....  1.050000: send: (netlink_sendmsg+0x0/0x10) len=100
+ (udev-worker)-21 [001] .....  1.060000: answer: (unix_dgram_sendmsg+0x0/0x10) len=4
+ systemd-udevd-10 [000] .....  1.070000: send: (netlink_sendmsg+0x0/0x10) len=90
+ (udev-worker)-21 [001] .....  1.080000: tracing_mark_write: uevent begin 103 add /devices/with space
+@END
+"""  # noqa: E501 - as the kernel writes them
+
+
+def udevd_of(text: str, seqnum: int) -> Udevd:
+    seen = Udevd(seqnum)
+    functions = "".join(
+        f"OK p:modfs_boot/{name} {function}\n"
+        for name, function in (("uevent", "netlink_broadcast"), ("find", "find_module_all"))
+    )
+    for event in parse_text(functions + text).events:
+        assert isinstance(event, Event)
+        seen.see(event)
+    seen.match()
+    return seen
+
+
+def test_a_worker_by_hand() -> None:
+    one, other = udevd_of(_TRACE, 100).handled
+    assert (one.seqnum, one.action, one.devpath, one.worker) == (101, "add", "/devices/a", 21)
+    assert (one.sent, one.handed, one.forked) == (0.9, 1.0, True)
+    assert (one.begin, one.ruled, one.done, one.free) == (1.02, 1.03, 1.05, 1.06)
+    assert one.looks == [(1.04, "kvm", "coming"), (1.042, "button", None)]
+    assert one.looked_for(1.0405) == "kvm" and one.looked_for(1.2) == "button"
+    assert (other.devpath, other.forked) == ("/devices/with space", False)
+    assert (other.sent, other.handed, other.free) == (0.92, 1.07, None)
+
+
+def test_numbers_that_cannot_be() -> None:
+    """An event that began before it can have been sent: one was missed, nothing is told."""
+    assert [one.sent for one in udevd_of(_TRACE, 98).handled] == [None, None]
+
+
+def test_waits_for_locks_by_hand() -> None:
+    lines = [
+        "(udev-worker)-312 [008] ...1. 39.100000: contention_begin: ffffffff82d2ea20 (flags=SPIN)",
+        "(udev-worker)-312 [008] ...2. 39.200000: contention_begin: ffffffff82d2ea20 (flags=MUTEX)",
+        "(udev-worker)-313 [008] ...2. 39.300000: contention_begin: 0000000000000bad (flags=MUTEX)",
+        "(udev-worker)-312 [001] ...2. 39.400000: contention_end: ffffffff82d2ea20 (ret=0)",
+        "(udev-worker)-312 [001] ...2. 39.500000: contention_end: ffffffff82d2ea20 (ret=0)",
+    ]
+    known = names(["ffffffff82d2ea20 D module_mutex"])
+    assert contended(lines, known) == [(312, "module_mutex", 39.1, 39.4)]
+
+
+def test_the_guests_scripts_are_scripts() -> None:
+    init = (PROJECT / "tools/boots/init.sh").read_text()
+    for text in (script(), init.replace("@TIMEOUT@", "180")):
+        done = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_names_in_the_plan_are_distinct() -> None:
+    assert len({spec.name for spec in PLAN}) == len(PLAN)
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.boots", "modules", "none"],
+        cwd=PROJECT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("make boots: ") and done.stderr.count("\n") == 1
