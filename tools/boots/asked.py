@@ -12,8 +12,7 @@ import zstandard
 from loader.tree.tree import Tree
 from loader.words import canonical, module_name
 from tools.boots.facts import Boot
-
-FOLDER = Path(__file__).with_name("recordings")
+from tools.boots.reading import FOLDER
 
 
 def unpack_tree(kernel: str, into: Path, folder: Path = FOLDER) -> Tree:
