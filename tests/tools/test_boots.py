@@ -26,6 +26,7 @@ from tools.boots.locks import contended, names
 from tools.boots.plan import PLAN
 from tools.boots.probes import script
 from tools.boots.reading import FOLDER, read_boot, recordings, sections
+from tools.boots.table import spans, summary
 from tools.boots.udevd import Udevd
 
 PATHS = recordings()
@@ -148,6 +149,27 @@ def test_idempotent_loads_fail_nowhere() -> None:
         if boot.machine.kernel != "6.1":
             assert boot.failed == 0
             assert any(load.outcome == "shared" for load in boot.loads)
+
+
+def test_spans_add_up() -> None:
+    """A load's steps follow each other from its beginning to its end, nothing in between."""
+    boot = boot_of(FOLDER / "6.1-8-1.txt.zst")
+    for load in boot.loads:
+        call = load.call
+        assert call.begin is not None and call.end is not None
+        steps = (load.read, load.check, load.copy, load.wait, load.undo)
+        if load.failed:
+            assert sum(step or 0 for step in steps) == pytest.approx(
+                call.end - call.begin - (call.phases["checked"] - call.phases["read"])
+            )
+
+
+def test_one_row_for_each(tmp_path: Path) -> None:
+    for name in ("6.1-2-1.txt.zst", "tree-6.1.tar.zst"):
+        (tmp_path / name).symlink_to(FOLDER / name)
+    for rows in (summary(tmp_path), spans(tmp_path)):
+        head, row = rows
+        assert len(head) == len(row) and row[0] == "6.1-2-1"
 
 
 def test_what_is_no_recording(tmp_path: Path) -> None:
