@@ -16,13 +16,18 @@ import pytest
 import zstandard
 
 from loader.errors import UserError
+from loader.observe.events import Event
 from loader.tree.tree import Tree
-from modfs.tracing.text import read_text
+from modfs.tracing.text import parse_text, read_text
 from tests.conftest import PROJECT
 from tools.boots.asked import baseline, unpack_tree, wanted
 from tools.boots.facts import Boot
+from tools.boots.locks import contended, names
 from tools.boots.plan import PLAN
+from tools.boots.probes import script
 from tools.boots.reading import FOLDER, read_boot, recordings, sections
+from tools.boots.table import spans, summary
+from tools.boots.udevd import Udevd
 
 PATHS = recordings()
 boot_of = cache(read_boot)
@@ -146,6 +151,27 @@ def test_idempotent_loads_fail_nowhere() -> None:
             assert any(load.outcome == "shared" for load in boot.loads)
 
 
+def test_spans_add_up() -> None:
+    """A load's steps follow each other from its beginning to its end, nothing in between."""
+    boot = boot_of(FOLDER / "6.1-8-1.txt.zst")
+    for load in boot.loads:
+        call = load.call
+        assert call.begin is not None and call.end is not None
+        steps = (load.read, load.check, load.copy, load.wait, load.undo)
+        if load.failed:
+            assert sum(step or 0 for step in steps) == pytest.approx(
+                call.end - call.begin - (call.phases["checked"] - call.phases["read"])
+            )
+
+
+def test_one_row_for_each(tmp_path: Path) -> None:
+    for name in ("6.1-2-1.txt.zst", "tree-6.1.tar.zst"):
+        (tmp_path / name).symlink_to(FOLDER / name)
+    for rows in (summary(tmp_path), spans(tmp_path)):
+        head, row = rows
+        assert len(head) == len(row) and row[0] == "6.1-2-1"
+
+
 def test_what_is_no_recording(tmp_path: Path) -> None:
     path = tmp_path / "x.txt.zst"
     path.write_bytes(zstandard.compress(b"@HEAD\n{}\n@END\n"))
@@ -168,3 +194,88 @@ def test_the_table_in_the_readme() -> None:
     shown = re.findall(r"^ {4}(\S+-\d+ .*)$", readme, re.MULTILINE)
     assert shown
     assert {tuple(line.split()) for line in shown} <= printed
+
+
+# -- by hand --------------------------------------------------------------------------------------
+
+_TRACE = """
+@TRACE
+ systemd-udevd-10 [000] .....  1.000000: sched_process_fork: comm=systemd-udevd pid=10 child_comm=systemd-udevd child_pid=21
+ udevadm-9        [000] .....  0.900000: uevent: (netlink_broadcast+0x0/0x10) group=1 sk=7
+ udevadm-9        [000] .....  0.910000: uevent: (netlink_broadcast+0x0/0x10) group=1 sk=7
+ ip-8             [000] .....  0.915000: uevent: (netlink_broadcast+0x0/0x10) group=1 sk=8
+ udevadm-9        [000] .....  0.920000: uevent: (netlink_broadcast+0x0/0x10) group=1 sk=7
+ (udev-worker)-21 [001] .....  1.010000: task_rename: pid=21 oldcomm=systemd-udevd newcomm=(udev-worker) oom_score_adj=0
+ (udev-worker)-21 [001] .....  1.020000: tracing_mark_write: uevent begin 101 add /devices/a
+ (udev-worker)-21 [001] .....  1.030000: tracing_mark_write: uevent ruled 101
+ (udev-worker)-21 [001] .....  1.040000: look: (do_sys_openat2+0x0/0x10) path="/sys/module/kvm/initstate"
+ (udev-worker)-21 [001] .....  1.041000: state: (show_initstate+0x0/0x10) name="kvm" state=1
+ (udev-worker)-21 [001] .....  1.042000: look: (do_sys_openat2+0x0/0x10) path="/sys/module/button/initstate"
+ (udev-worker)-21 [001] .....  1.043000: find: (find_module_all+0x0/0x10) name="button"
+ (udev-worker)-21 [001] .....  1.050000: send: (netlink_sendmsg+0x0/0x10) len=100
+ (udev-worker)-21 [001] .....  1.060000: answer: (unix_dgram_sendmsg+0x0/0x10) len=4
+ systemd-udevd-10 [000] .....  1.070000: send: (netlink_sendmsg+0x0/0x10) len=90
+ (udev-worker)-21 [001] .....  1.080000: tracing_mark_write: uevent begin 103 add /devices/with space
+@END
+"""  # noqa: E501 - as the kernel writes them
+
+
+def udevd_of(text: str, seqnum: int) -> Udevd:
+    seen = Udevd(seqnum)
+    functions = "".join(
+        f"OK p:modfs_boot/{name} {function}\n"
+        for name, function in (("uevent", "netlink_broadcast"), ("find", "find_module_all"))
+    )
+    for event in parse_text(functions + text).events:
+        assert isinstance(event, Event)
+        seen.see(event)
+    seen.match()
+    return seen
+
+
+def test_a_worker_by_hand() -> None:
+    one, other = udevd_of(_TRACE, 100).handled
+    assert (one.seqnum, one.action, one.devpath, one.worker) == (101, "add", "/devices/a", 21)
+    assert (one.sent, one.handed, one.forked) == (0.9, 1.0, True)
+    assert (one.begin, one.ruled, one.done, one.free) == (1.02, 1.03, 1.05, 1.06)
+    assert one.looks == [(1.04, "kvm", "coming"), (1.042, "button", None)]
+    assert one.looked_for(1.0405) == "kvm" and one.looked_for(1.2) == "button"
+    assert (other.devpath, other.forked) == ("/devices/with space", False)
+    assert (other.sent, other.handed, other.free) == (0.92, 1.07, None)
+
+
+def test_numbers_that_cannot_be() -> None:
+    """An event that began before it can have been sent: one was missed, nothing is told."""
+    assert [one.sent for one in udevd_of(_TRACE, 98).handled] == [None, None]
+
+
+def test_waits_for_locks_by_hand() -> None:
+    lines = [
+        "(udev-worker)-312 [008] ...1. 39.100000: contention_begin: ffffffff82d2ea20 (flags=SPIN)",
+        "(udev-worker)-312 [008] ...2. 39.200000: contention_begin: ffffffff82d2ea20 (flags=MUTEX)",
+        "(udev-worker)-313 [008] ...2. 39.300000: contention_begin: 0000000000000bad (flags=MUTEX)",
+        "(udev-worker)-312 [001] ...2. 39.400000: contention_end: ffffffff82d2ea20 (ret=0)",
+        "(udev-worker)-312 [001] ...2. 39.500000: contention_end: ffffffff82d2ea20 (ret=0)",
+    ]
+    known = names(["ffffffff82d2ea20 D module_mutex"])
+    assert contended(lines, known) == [(312, "module_mutex", 39.1, 39.4)]
+
+
+def test_the_guests_scripts_are_scripts() -> None:
+    init = (PROJECT / "tools/boots/init.sh").read_text()
+    for text in (script(), init.replace("@TIMEOUT@", "180")):
+        done = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_names_in_the_plan_are_distinct() -> None:
+    assert len({spec.name for spec in PLAN}) == len(PLAN)
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.boots", "modules", "none"],
+        cwd=PROJECT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("make boots: ") and done.stderr.count("\n") == 1

@@ -12,8 +12,7 @@ import zstandard
 from loader.tree.tree import Tree
 from loader.words import canonical, module_name
 from tools.boots.facts import Boot
-
-FOLDER = Path(__file__).with_name("recordings")
+from tools.boots.reading import FOLDER
 
 
 def unpack_tree(kernel: str, into: Path, folder: Path = FOLDER) -> Tree:
@@ -38,11 +37,14 @@ def wanted(tree: Tree, modalias: str, blacklist: tuple[str, ...] = ()) -> tuple[
 
 
 def askers(boot: Boot, tree: Tree) -> Counter[str]:
-    """How many of the boot's events ask for each module."""
-    asked = (one for one in boot.uevents if one.action == "add" and one.modalias)
-    return Counter(
-        name for one in asked for name in wanted(tree, one.modalias, boot.machine.blacklist)
-    )
+    """How many of the boot's events ask for each module that is not there before."""
+    counted: Counter[str] = Counter()
+    for event in boot.uevents:
+        if event.action == "add" and event.modalias:
+            counted.update(wanted(tree, event.modalias, boot.machine.blacklist))
+    for name in boot.before:
+        counted.pop(name, None)
+    return counted
 
 
 def baseline(boot: Boot, tree: Tree) -> dict[str, int]:

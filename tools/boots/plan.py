@@ -47,6 +47,7 @@ _MACHINES = (
 )
 _CHANGED = (
     Spec("6.1", 8, children_max=8),
+    Spec("6.1", 8, children_max=2),
     Spec("6.1", 8, blacklist="acpi_cpufreq"),
     Spec("6.1", 8, blacklist="kvm_amd"),
 )

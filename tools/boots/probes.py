@@ -63,7 +63,6 @@ filter=
 while read -r address kind lock; do
     filter="${{filter:+$filter || }}lock_addr == 0x$address"
 done < /tmp/locks
-echo 0 > ../../options/hash-ptr
 for event in contention_begin contention_end; do
     echo "$filter" > ../lock/$event/filter && echo 1 > ../lock/$event/enable
 done

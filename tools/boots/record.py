@@ -20,10 +20,10 @@ from loader.observe.replay import rules
 from loader.tree.tree import Tree
 from tools.boots.guest import COMMAND_LINE, Booted, Guest, qemu_release
 from tools.boots.plan import Spec
+from tools.boots.reading import FOLDER, read_boot
 from tools.boots.root import udev_release
 from tools.record.debian import fetch
 
-FOLDER = Path(__file__).with_name("recordings")
 _INDEXES = ("modules.dep", "modules.alias", "modules.softdep", "modules.builtin",
             "modules.builtin.modinfo", "modules.order", "modules.symbols")  # fmt: skip
 _LEVEL = 19  # of zstd
@@ -56,8 +56,13 @@ def _recorded(spec: Spec, guest: Guest, path: Path) -> bool:
     text = f"@HEAD\n{json.dumps(_head(spec, guest, booted))}\n@END\n{booted.printed}"
     whole = path.with_suffix(".part")
     whole.write_bytes(zstandard.compress(text.encode("utf-8", "replace"), _LEVEL))
+    boot = read_boot(whole)
+    if boot.lost:
+        print(f"{spec.name}: not kept, of its trace is lost: {boot.lost}", flush=True)
+        return False
     whole.rename(path)
-    print(f"{spec.name}: {booted.seconds:.0f} s", flush=True)
+    settled = "" if boot.in_time else ", not settled"
+    print(f"{spec.name}: {booted.seconds:.0f} s, {boot.failed} failed{settled}", flush=True)
     return True
 
 

@@ -3,9 +3,10 @@ prediction says."""
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +32,41 @@ def summary(folder: Path) -> Iterator[tuple[str, ...]]:
 
         for boot in map(read_boot, _ordered(folder)):
             yield _row(boot, sum(baseline(boot, tree(boot.machine.kernel)).values()))
+
+
+def spans(folder: Path) -> Iterator[tuple[str, ...]]:
+    """One row for each recording: medians of how long each step took, in milliseconds."""
+    yield ("boot", *_SPANS, "lock waits s")
+    for boot in map(read_boot, _ordered(folder)):
+        medians = (_median(list(span(boot))) for span in _SPANS.values())
+        locks = boot.contended
+        total = "-" if locks is None else f"{sum(one.end - one.begin for one in locks):.1f}"
+        yield (boot.name, *medians, total)
+
+
+def _median(seconds: Sequence[float | None]) -> str:
+    known = [one for one in seconds if one is not None]
+    return f"{statistics.median(known) * 1000:.1f}" if known else "-"
+
+
+def _between(begin: float | None, end: float | None) -> float | None:
+    return None if begin is None or end is None else end - begin
+
+
+# Of events: from the fork to the rules, from the handing out to an idle worker to the rules, the
+# rules; of loads: see tools.boots.facts.Load.
+_SPANS: dict[str, Callable[[Boot], Iterable[float | None]]] = {
+    "forked": lambda boot: (_between(e.handed, e.begin) for e in boot.uevents if e.forked),
+    "handed": lambda boot: (_between(e.handed, e.begin) for e in boot.uevents if not e.forked),
+    "rules": lambda boot: (_between(e.begin, e.ruled) for e in boot.uevents),
+    "read": lambda boot: (load.read for load in boot.loads),
+    "check": lambda boot: (load.check for load in boot.loads),
+    "copy": lambda boot: (load.copy for load in boot.loads),
+    "wait": lambda boot: (load.wait or None for load in boot.loads),
+    "link": lambda boot: (load.link for load in boot.loads),
+    "init": lambda boot: (load.init for load in boot.loads),
+    "undo": lambda boot: (load.undo for load in boot.loads if load.failed),
+}
 
 
 def by_module(path: Path, folder: Path) -> Iterator[tuple[str, ...]]:
