@@ -10,7 +10,7 @@ from loader.errors import UserError
 from loader.image.contents import Contents
 from loader.image.layout import Layout
 from loader.image.module_image import ModuleImage
-from loader.simulate.costs import GUEST, RATIOS, Costs
+from loader.simulate.costs import RATIOS, Costs
 from loader.words import did_you_mean
 
 # udev: at most this many workers (WORKER_NUM_MAX in systemd's udevd), and memory for each.
@@ -91,7 +91,6 @@ class Coldplug:
 
     name: str = ""
     from_memory: bool = False
-    idle_workers: int = 0
     devices: tuple[Devices, ...] = ()
 
 
@@ -121,7 +120,9 @@ class Machine:
     modules: Mapping[str, DescribedModule] = field(default_factory=dict)
     storage: Storage = Storage()
     userspace: Userspace = Userspace()
-    costs: Costs = GUEST
+    costs: Costs = Costs()  # noqa: RUF009 - a frozen value
+    speed: float = 1.0
+    host_processors: int | None = None
     kernel: str = "6.12"
     without: tuple[str, ...] = ()
     compression: str = "none"
@@ -129,6 +130,11 @@ class Machine:
     requests: tuple[Requests, ...] = ()
     autoload_dups: bool = False
     builtin: tuple[str, ...] = ()  # strings that mean a part of the kernel
+
+    @property
+    def computing(self) -> int:
+        """How many of its processors can compute at once: a guest has those of its host."""
+        return min(self.processors, self.host_processors or self.processors)
 
     @property
     def workers(self) -> int:
