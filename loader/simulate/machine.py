@@ -151,6 +151,19 @@ class Machine:
         passes = (devices for coldplug in self.coldplug for devices in coldplug.devices)
         return sum(devices.count or self.processors for devices in passes)
 
+    def asked(self) -> dict[str, int]:
+        """How many devices ask for each module when it is not there yet: in the first coldplug
+        in which any does."""
+        asked: dict[str, int] = {}
+        for coldplug in self.coldplug:
+            here: dict[str, int] = {}
+            for devices in coldplug.devices:
+                needed = {one for top in devices.modules for one in self.load_order(top)}
+                for name in needed - asked.keys():
+                    here[name] = here.get(name, 0) + (devices.count or self.processors)
+            asked |= here
+        return asked
+
     def with_processors(self, processors: int) -> Machine:
         """The same machine with more or fewer processors, and memory in proportion."""
         memory = self.memory * processors // self.processors

@@ -24,9 +24,10 @@ class Processors:
         self._turn = turn
         self._ready: deque[tuple[Later, float]] = deque()  # (its end, seconds that it needs yet)
 
-    def compute(self, seconds: float) -> simpy.Event:
-        """Begin to; the event comes when ``seconds`` have been computed."""
-        end = Later(self._env)
+    def compute(self, seconds: float, end: Later | None = None) -> simpy.Event:
+        """Begin to; the event, ``end`` if it is given, comes when ``seconds`` have been computed."""
+        if end is None:
+            end = Later(self._env)
         if self._free:
             self._go_on(end, seconds)
         else:

@@ -16,8 +16,9 @@ from __future__ import annotations
 import errno
 import random
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -26,7 +27,7 @@ import simpy
 from loader.calls import MODULE_INIT_COMPRESSED_FILE, Call, FinitModule, InitModule, Origin, Task
 from loader.config import Config
 from loader.engine import sequence
-from loader.engine.clock import Events, VirtualKernel
+from loader.engine.clock import Events, Later, VirtualKernel
 from loader.engine.course import Course
 from loader.engine.kmod import ModuleRequest
 from loader.engine.module import InitResult
@@ -180,6 +181,7 @@ class _Boot(VirtualKernel):
         self._in_sysfs: set[str] = set()
         self._owed = 0.0  # seconds that the one who runs has yet to compute
         self._settling = 0.0  # of the module that is Live last
+        self._returned = False  # has the one who runs computed until its next look?
         self._locked = 0.0  # when all who want module_mutex now will have had it
         self._unmapped = 0.0  # when all that is being unmapped now will have been
         self._workers = 0
@@ -319,12 +321,15 @@ class _Boot(VirtualKernel):
         """SIGKILL ends it."""
         worker = self._by_process.get(self.env.active_process)
         if worker is None or not step.interruptible:
-            return (yield from super()._wait(step))
+            yield from super()._wait(step)
+            self._returned = True
+            return
         if worker.killed:
             raise LoadError(errno.EINTR)
         self._asleep.add(worker)
         try:
             yield from super()._wait(step)
+            self._returned = True
         except simpy.Interrupt:
             raise LoadError(errno.EINTR) from None
         finally:
@@ -376,22 +381,24 @@ class _Boot(VirtualKernel):
 
     def _insert(self, order: tuple[str, ...], origin: Origin) -> Events:
         """kmod_module_probe_insert_module: each in turn, but for those that are there."""
-        seconds = 0.0
+        look = seconds = self.costs.look
         for name in order:
-            seconds += self.costs.look
             if self._is_there(name):
+                seconds += look
                 continue
-            yield self._compute(seconds)
-            seconds = 0.0
-            if self._is_there(name):
-                continue
+            if seconds:
+                yield self._compute(seconds)
+                seconds = look
+                if self._is_there(name):
+                    continue
+            self._returned = False
             number = yield from self._load(name, origin)
-            if self._is_killed():
-                break
-            if number == errno.EEXIST:
-                seconds = self.costs.back
-            elif number:
+            if self._is_killed() or number not in (0, errno.EEXIST):
                 break  # the others would not find its symbols
+            if self._returned:
+                seconds = 0.0
+            elif number:
+                seconds = self.costs.back + look
 
     def _is_there(self, name: str) -> bool:
         """What kmod_module_get_initstate says, read as this userspace reads it."""
@@ -443,10 +450,22 @@ class _Boot(VirtualKernel):
         """Seconds for so many interrupts of every processor."""
         return count * self.costs.broadcast * self.machine.processors
 
-    def _module_mutex(self, times: int = 1) -> simpy.Event:
-        """An event that comes when it has been had so often: behind all who are there already."""
-        self._locked = max(self._locked, self.env.now) + times * self._about(self.costs.lock)
-        return self.timeout(self._locked - self.env.now)
+    def _behind_others(self) -> float:
+        """Seconds until somebody has had module_mutex, after all who want it already."""
+        now = self.env.now
+        self._locked = max(self._locked, now) + self._about(self.costs.lock)
+        return self._locked - now
+
+    def _wakeup(self, key: Hashable) -> None:
+        """Who is woken comes back to userspace, and computes until kmod's next look."""
+        waiting = self._waiting.pop(key, ())
+        for event, delay in zip(waiting, self.delays(len(waiting)), strict=True):
+            woken = Later(self.env)
+            woken.callbacks.append(partial(self._come_back, event))
+            woken.happen_in(delay)
+
+    def _come_back(self, event: Later, _: simpy.Event) -> None:
+        self.processors.compute(self._about(self.costs.back + self.costs.look), event)
 
     def delays(self, waiters: int) -> Iterable[float]:
         """wake_up_all, once the module has settled. Each then takes module_mutex again and again,
@@ -501,18 +520,23 @@ class _Boot(VirtualKernel):
 
     def _check(self, step: sequence.Check) -> Events:
         costs = self.costs
-        yield self._compute(self._paid() + costs.verify + step.image.len / costs.check)
-        yield self._module_mutex()  # find_module_all
+        end = Later(self.env)
+        seconds = self._paid() + costs.verify + step.image.len / costs.check
+        self._compute(seconds).callbacks.append(partial(self._find_module, end))
+        yield end
+
+    def _find_module(self, end: Later, _: simpy.Event) -> None:
+        end.happen_in(self._behind_others())
 
     def _copy(self, step: sequence.Copy) -> Events:
         """add_unformed_module; the time to copy is taken together with what comes next."""
-        yield self._module_mutex()
+        yield self.timeout(self._behind_others())
 
     def _relocate(self, step: sequence.Relocate) -> Events:
         costs = self.costs
         seconds = costs.form + step.image.len / costs.relocate + self._broadcasts(_FORM_BROADCASTS)
         yield self._compute(seconds)
-        yield self._module_mutex()  # complete_formation
+        yield self.timeout(self._behind_others())  # complete_formation
 
     def _run_init(self, step: sequence.RunInit) -> Events:
         module, costs = self.machine.modules[step.module.name], self.costs

@@ -41,22 +41,9 @@ class Case:
         """Loads that failed."""
         return sum(self.failed.values())
 
-    def asked(self) -> dict[str, int]:
-        """How many devices ask for each module when it is not there yet: in the first coldplug
-        in which any does."""
-        asked: dict[str, int] = {}
-        for coldplug in self.machine.coldplug:
-            here: dict[str, int] = {}
-            for devices in coldplug.devices:
-                needed = {one for top in devices.modules for one in self.machine.load_order(top)}
-                for name in needed - asked.keys():
-                    here[name] = here.get(name, 0) + (devices.count or self.machine.processors)
-            asked |= here
-        return asked
-
     def baseline(self) -> dict[str, int]:
         """The simplest prediction: of those who ask for a module, all but one fail."""
-        return {name: count - 1 for name, count in self.asked().items()}
+        return {name: count - 1 for name, count in self.machine.asked().items()}
 
 
 def read_cases(folder: Path = CASES) -> tuple[Case, ...]:

@@ -70,7 +70,7 @@ def predict(case: Case, costs: Costs, seeds: Iterable[int]) -> Prediction:
         if getattr(given, field.name) != getattr(usual, field.name)
     }
     machine = replace(case.machine, costs=replace(costs, **own))
-    asked = case.asked()
+    asked = case.machine.asked()
     counts: dict[str, list[int]] = {name: [] for name in asked}
     totals = []
     for seed in seeds:
@@ -89,7 +89,7 @@ def badness(predicted: Prediction) -> float:
     total = abs(math.log((mean(predicted.totals) + 1) / (case.total + 1)))
     rows = [
         min(2.0, abs(math.log((predicted.rows[name] + 1.5) / (case.failed.get(name, 0) + 1.5))))
-        for name, count in case.asked().items()
+        for name, count in case.machine.asked().items()
         if count >= _MANY
     ]
     return 4 * total + mean(rows)
