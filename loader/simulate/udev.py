@@ -180,6 +180,7 @@ class _Boot(VirtualKernel):
         self._from_memory = False
         self._in_sysfs: set[str] = set()
         self._owed = 0.0  # seconds that the one who runs has yet to compute
+        self._may_go_on: list[Later] = []  # who will be when they are woken
         self._settling = 0.0  # of the module that is Live last
         self._returned = False  # has the one who runs computed until its next look?
         self._locked = 0.0  # when all who want module_mutex now will have had it
@@ -457,25 +458,29 @@ class _Boot(VirtualKernel):
         return self._locked - now
 
     def _wakeup(self, key: Hashable) -> None:
-        """Who is woken comes back to userspace, and computes until kmod's next look."""
-        waiting = self._waiting.pop(key, ())
-        for event, delay in zip(waiting, self.delays(len(waiting)), strict=True):
-            woken = Later(self.env)
-            woken.callbacks.append(partial(self._come_back, event))
-            woken.happen_in(delay)
+        """Those who wait for a module can go on, but are woken when its load has settled; or that
+        of another before: all wait in one queue (module_wq)."""
+        self._may_go_on += self._waiting.pop(key, ())
+        wake_up_all = Later(self.env)
+        wake_up_all.callbacks.append(self._wake_up_all)
+        wake_up_all.happen_in(self._settling)
+
+    def _wake_up_all(self, _: simpy.Event) -> None:
+        """Each of them takes module_mutex again and again, behind all others each time: the first
+        is through when all have had it but once."""
+        woken, self._may_go_on = self._may_go_on, []
+        now = self.env.now
+        lock = self.costs.lock
+        self._locked = max(self._locked, now) + (_LOCKED - 1) * len(woken) * lock
+        for event in woken:
+            self._locked += self._about(lock)
+            through = Later(self.env)
+            through.callbacks.append(partial(self._come_back, event))
+            through.happen_in(self._locked - now)
 
     def _come_back(self, event: Later, _: simpy.Event) -> None:
+        """Who was woken computes until kmod's next look."""
         self.processors.compute(self._about(self.costs.back + self.costs.look), event)
-
-    def delays(self, waiters: int) -> Iterable[float]:
-        """wake_up_all, once the module has settled. Each then takes module_mutex again and again,
-        behind all others each time: the first is through when all have had it but once."""
-        lock = self.costs.lock
-        now = self.env.now
-        self._locked = max(self._locked, now + self._settling) + (_LOCKED - 1) * waiters * lock
-        for _ in range(waiters):
-            self._locked += self._about(lock)
-            yield self._locked - now
 
     def give_back(self, size: int, course: Course) -> Events:
         """Memory that was executable is unmapped everywhere at once (_vm_unmap_aliases), each area
