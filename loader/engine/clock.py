@@ -89,15 +89,20 @@ class VirtualKernel:
             return errno.EPERM
         handlers = self.handlers
         steps = sequence.system_call(self.kernel, call, self, course)
-        answer = None
+        advance: Callable[[Any], sequence.Step] = steps.send
+        answer: Any = None
         try:
             while True:
-                step = steps.send(answer)
+                step = advance(answer)
+                advance = steps.send
                 if self._freed:
-                    yield from self._give_back()
+                    yield from self._give_back(course)
                 kind = type(step)
                 if kind is sequence.Wait:
-                    answer = yield from self._wait(step)  # type: ignore[arg-type]
+                    try:
+                        answer = yield from self._wait(step)  # type: ignore[arg-type]
+                    except LoadError as error:
+                        advance, answer = steps.throw, error
                 else:
                     answer = yield from handlers[kind](step)
         except StopIteration:
@@ -105,7 +110,7 @@ class VirtualKernel:
             return 0
         except LoadError as error:
             if self._freed:
-                yield from self._give_back()
+                yield from self._give_back(course)
             course.failed(error)
             return error.errno or errno.EIO
 
@@ -129,12 +134,12 @@ class VirtualKernel:
     def _note_freed(self, size: int) -> None:
         self._freed += size
 
-    def _give_back(self) -> Events:
+    def _give_back(self, course: Course) -> Events:
         size, self._freed = self._freed, 0
-        yield from self.give_back(size)
+        yield from self.give_back(size, course)
 
-    def give_back(self, size: int) -> Events:
-        """Take the time of giving ``size`` bytes of memory back."""
+    def give_back(self, size: int, course: Course) -> Events:
+        """Take the time in which a call gives ``size`` bytes of memory back."""
         yield from ()
 
     def delays(self, waiters: int) -> Iterable[float]:
@@ -142,6 +147,7 @@ class VirtualKernel:
         return itertools.repeat(0.0, waiters)
 
     def _wait(self, step: sequence.Wait) -> Events:
+        """LoadError: EINTR, a signal ended it."""
         env = self.env
         since = env.now
         end = None if step.timeout is None else env.timeout(step.timeout)

@@ -10,7 +10,7 @@ from loader.errors import UserError
 from loader.image.contents import Contents
 from loader.image.layout import Layout
 from loader.image.module_image import ModuleImage
-from loader.simulate.costs import GUEST, RATIOS, Costs
+from loader.simulate.costs import RATIOS, Costs
 from loader.words import did_you_mean
 
 # udev: at most this many workers (WORKER_NUM_MAX in systemd's udevd), and memory for each.
@@ -91,7 +91,6 @@ class Coldplug:
 
     name: str = ""
     from_memory: bool = False
-    idle_workers: int = 0
     devices: tuple[Devices, ...] = ()
 
 
@@ -121,7 +120,9 @@ class Machine:
     modules: Mapping[str, DescribedModule] = field(default_factory=dict)
     storage: Storage = Storage()
     userspace: Userspace = Userspace()
-    costs: Costs = GUEST
+    costs: Costs = Costs()  # noqa: RUF009 - a frozen value
+    speed: float = 1.0
+    host_processors: int | None = None
     kernel: str = "6.12"
     without: tuple[str, ...] = ()
     compression: str = "none"
@@ -129,6 +130,11 @@ class Machine:
     requests: tuple[Requests, ...] = ()
     autoload_dups: bool = False
     builtin: tuple[str, ...] = ()  # strings that mean a part of the kernel
+
+    @property
+    def computing(self) -> int:
+        """How many of its processors can compute at once: a guest has those of its host."""
+        return min(self.processors, self.host_processors or self.processors)
 
     @property
     def workers(self) -> int:
@@ -144,6 +150,19 @@ class Machine:
         """How many devices udev is told of, in all coldplugs together."""
         passes = (devices for coldplug in self.coldplug for devices in coldplug.devices)
         return sum(devices.count or self.processors for devices in passes)
+
+    def asked(self) -> dict[str, int]:
+        """How many devices ask for each module when it is not there yet: in the first coldplug
+        in which any does."""
+        asked: dict[str, int] = {}
+        for coldplug in self.coldplug:
+            here: dict[str, int] = {}
+            for devices in coldplug.devices:
+                needed = {one for top in devices.modules for one in self.load_order(top)}
+                for name in needed - asked.keys():
+                    here[name] = here.get(name, 0) + (devices.count or self.processors)
+            asked |= here
+        return asked
 
     def with_processors(self, processors: int) -> Machine:
         """The same machine with more or fewer processors, and memory in proportion."""

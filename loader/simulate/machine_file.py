@@ -64,7 +64,7 @@ from loader.documents.kinds import (
     Size,
 )
 from loader.image.layout import Layout, page_align
-from loader.simulate.costs import FRACTION, GUEST, RATE, SECONDS, SERVER, Costs
+from loader.simulate.costs import FRACTION, RATE, SECONDS, Costs
 from loader.simulate.machine import (
     PROCESSORS_MOST,
     Coldplug,
@@ -172,7 +172,6 @@ class ColdplugTable(Table):
 
     name: Annotated[str, about("For people.")] = ""
     from_memory: Annotated[bool, about("Files come from memory, not from storage.")] = False
-    idle_workers: Annotated[Count, about("That earlier devices have left running.")] = 0
     devices: Annotated[tuple[DevicesTable, ...], about("In the order they are handled in.")] = ()
 
 
@@ -200,9 +199,14 @@ class MachineTable(Table):
 
     processors: Annotated[int, about("How many it has.", ge=1, le=PROCESSORS_MOST)]
     coldplug: Annotated[tuple[ColdplugTable, ...], about("One after the other.")]
-    guest: Annotated[
-        bool, about("Whether it runs under a hypervisor: which costs it has by default.")
-    ] = True
+    speed: Given[
+        Annotated[
+            float, about("How fast a processor is: 1 checks SHA-512 at 1 GB/s."), msgspec.Meta(gt=0)
+        ]
+    ] = UNSET
+    host_processors: Given[
+        Annotated[Positive, about("Of its host, if a guest has more than these. They are shared.")]
+    ] = UNSET
     memory: Given[
         Annotated[Size, about("As the kernel sees it: it limits udev's workers. Default: 1 GiB for "
             "each processor.")]
@@ -221,9 +225,7 @@ class MachineTable(Table):
     ] = UNSET
     storage: Given[Annotated[StorageTable, about("Where module files come from.")]] = UNSET
     userspace: Given[Annotated[UserspaceTable, about("How udev loads modules.")]] = UNSET
-    costs: Given[Annotated[CostsTable, about("Instead of those of a guest, or of a server.")]] = (
-        UNSET
-    )
+    costs: Given[Annotated[CostsTable, about("Instead of the usual ones.")]] = UNSET
     modules: Annotated[dict[str, ModuleTable], about("By their names.")] = msgspec.field(
         default_factory=dict
     )
@@ -249,11 +251,10 @@ def machine_from(document: Mapping[str, Any]) -> Machine:
 
 def _machine(table: MachineTable) -> Machine:
     values = given(table)
-    costs = GUEST if values.pop("guest") else SERVER
     values.setdefault("memory", table.processors << 30)
     values["storage"] = Storage(**given(table.storage))
     values["userspace"] = Userspace(**given(table.userspace))
-    values["costs"] = replace(costs, **given(table.costs))
+    values["costs"] = replace(Costs(), **given(table.costs))
     values["coldplug"] = tuple(map(_coldplug, table.coldplug))
     values["requests"] = tuple(map(_requests, table.requests))
     values["modules"] = by_name(table.modules, "modules", _module)

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 from typing import Any
 
 import simpy
@@ -24,21 +27,53 @@ import simpy
 from loader.calls import MODULE_INIT_COMPRESSED_FILE, Call, FinitModule, InitModule, Origin, Task
 from loader.config import Config
 from loader.engine import sequence
-from loader.engine.clock import Events, VirtualKernel
+from loader.engine.clock import Events, Later, VirtualKernel
+from loader.engine.course import Course
 from loader.engine.kmod import ModuleRequest
 from loader.engine.module import InitResult
+from loader.engine.outcomes import LOAD
 from loader.engine.state import Listener
 from loader.engine.stats import Snapshot
 from loader.engine.tree_modprobe import helper_origin, modprobe_of
 from loader.engine.umh import Usermodehelper, exited
+from loader.errors import LoadError
 from loader.image.module_image import ModuleImage
 from loader.release import choose_release
 from loader.simulate.described import DescribedModules
 from loader.simulate.machine import Coldplug, Devices, Machine, Requests, check_names
-from loader.simulate.shared_file import SharedFile
+from loader.simulate.processors import Processors
 
 _UDEVD = 1  # its number
+_FACTORS = 2039  # of chance, one after the other
+_TIMEOUT = 180.0  # seconds for one device: event_timeout of udev.conf
+_FORM_BROADCASTS = 6  # set_memory_* of each kind of memory
+_SETTLE_BROADCASTS = 2
+_LOCKED = 3  # finished_loading, find_module_all once more, try_add_failed_module
 Loads = tuple[tuple[str, ...], ...]  # for each module asked for: what to load, in order
+
+
+class _Worker:
+    """A worker of udevd with one device."""
+
+    __slots__ = ("done", "killed", "process")
+
+    def __init__(self) -> None:
+        self.process: simpy.Process
+        self.done = False
+        self.killed = False
+
+
+class _File:
+    """A module's file of ``size`` bytes on its disk (sequence.OpenedFile)."""
+
+    __slots__ = ("cold_until", "cookie", "image", "size")
+    readable = True
+
+    def __init__(self, image: ModuleImage, size: int) -> None:
+        self.image = image
+        self.size = size
+        self.cookie = image.name
+        self.cold_until: float | None = None  # when storage has brought it; None: never asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +82,8 @@ class Outcome:
 
     ``peak``: most vmalloc space that modules and loads held at one moment. ``boot``: from the first
     device to the last. ``waiting``: of all callers together, in the kernel, for others' loads.
-    ``requests``: system calls. ``out_of_memory``: those that failed with ENOMEM. ``autoload``: the
+    ``requests``: system calls. ``out_of_memory``: those that failed with ENOMEM.
+    ``killed``: workers that udevd killed. ``autoload``: the
     requests of the kernel's own, as they ended; those of a machine may end after its boot.
     """
 
@@ -57,6 +93,7 @@ class Outcome:
     waiting: float
     requests: int
     out_of_memory: int
+    killed: int = 0
     autoload: tuple[ModuleRequest, ...] = ()
 
     @property
@@ -120,14 +157,17 @@ class _Boot(VirtualKernel):
             sequence.Relocate: self._relocate,
             sequence.RunInit: self._run_init,
         }
+        random_ = random.Random(seed)
+        lognormal, costs = random_.lognormvariate, machine.costs
+        self._factors = cycle([lognormal(0.0, costs.jitter) for _ in range(_FACTORS)])
         self.machine = machine
-        self.costs = machine.costs
+        self.costs = costs.on(machine.speed, lambda: lognormal(0.0, costs.unknown))
+        self.processors = Processors(self.env, machine.computing, self.costs.turn)
         self.timeout = self.env.timeout
         self.progress = progress
         self.requests = 0
         self.out_of_memory = 0
-        self._random = random.Random(seed).random
-        self._jitter = machine.costs.jitter
+        self._opens_first = config.release.idempotent or machine.userspace.call == "init_module"
         self._by_user = machine.userspace.call == "init_module"
         by_kernel = "none" if self._by_user else config.compression
         self._flags = 0 if by_kernel == "none" else MODULE_INIT_COMPRESSED_FILE
@@ -135,14 +175,24 @@ class _Boot(VirtualKernel):
             name: (module.image(by_kernel), module.image(config.compression).read_bytes)
             for name, module in machine.modules.items()
         }
-        self._files: dict[str, SharedFile] = {}
+        self._areas = {name: sum(map(bool, m.layout)) for name, m in machine.modules.items()}
+        self._files: dict[str, _File] = {}
         self._from_memory = False
         self._in_sysfs: set[str] = set()
-        self._given_back = 0.0  # when all that is being given back now will have been
+        self._owed = 0.0  # seconds that the one who runs has yet to compute
+        self._may_go_on: list[Later] = []  # who will be when they are woken
+        self._settling = 0.0  # of the module that is Live last
+        self._returned = False  # has the one who runs computed until its next look?
+        self._locked = 0.0  # when all who want module_mutex now will have had it
+        self._unmapped = 0.0  # when all that is being unmapped now will have been
         self._workers = 0
         self._idle = 0
         self._one_idle: simpy.Event | None = None  # what udevd awaits while all are busy
         self._handled = 0
+        self.killed = 0
+        self._watched: deque[tuple[float, _Worker]] = deque()  # and when their time is up
+        self._by_process: dict[simpy.Process | None, _Worker] = {}
+        self._asleep: set[_Worker] = set()  # in the kernel, where a signal wakes
         self._told: list[ModuleRequest] = []
         self.autoload.kmod.listener = self._told.append
         aliases = {name: module.aliases for name, module in machine.modules.items()}
@@ -165,6 +215,7 @@ class _Boot(VirtualKernel):
             self.waited,
             self.requests,
             self.out_of_memory,
+            self.killed,
             tuple(self._told),
         )
 
@@ -175,23 +226,30 @@ class _Boot(VirtualKernel):
             yield from self._udevd(coldplug)
 
     def _udevd(self, coldplug: Coldplug) -> Events:
-        """Hand every device to a worker, one after the other; end when all are handled."""
+        """Hand every device to a worker, one after the other; end when all are handled.
+
+        Each coldplug has a udevd of its own: that of the initrd has ended when that of the root
+        begins, and its workers with it.
+        """
         self._from_memory = coldplug.from_memory
         self._files.clear()
         most = self.machine.workers
-        self._workers = self._idle = min(coldplug.idle_workers, most)
+        self._workers = self._idle = 0
         for devices in coldplug.devices:
             loads = tuple(self.machine.load_order(name) for name in devices.modules)
             for number in range(devices.count or self.machine.processors):
                 if not self._idle and self._workers < most:
                     self._workers += 1
-                    yield self.timeout(self.costs.fork)
+                    yield self._compute(self.costs.fork)
                 else:
                     if not self._idle:
                         yield from self._wait_for_worker()
                     self._idle -= 1
-                    yield self.timeout(self.costs.dispatch)
-                self.env.process(self._worker(loads, self._origin(devices, number)))
+                    yield self._compute(self.costs.dispatch)
+                if loads:
+                    self._begin(loads, self._origin(devices, number))
+                else:
+                    self._compute(self.costs.rules).callbacks.append(self._handled_one)
         while self._idle < self._workers:
             yield from self._wait_for_worker()
 
@@ -205,17 +263,78 @@ class _Boot(VirtualKernel):
         self._one_idle = self.env.event()
         yield self._one_idle
 
-    def _worker(self, loads: Loads, origin: Origin) -> Events:
+    def _begin(self, loads: Loads, origin: Origin) -> None:
+        """A worker begins with its device; it has so long for it, and is then killed."""
+        worker = _Worker()
+        worker.process = self.env.process(self._worker(worker, loads, origin))
+        watched = self._watched
+        while watched and watched[0][1].done:
+            watched.popleft()
+        if not watched:
+            self.env.process(self._watch())
+        watched.append((self.env.now + _TIMEOUT, worker))
+
+    def _watch(self) -> Events:
+        """udevd kills those whose time is up (on_event_timeout)."""
+        yield self.timeout(0.0)
+        while self._watched:
+            at, worker = self._watched[0]
+            if not worker.done and at > self.env.now:
+                yield self.timeout(at - self.env.now)
+            elif self._watched.popleft() and not worker.done:
+                worker.killed = True
+                if worker in self._asleep:
+                    worker.process.interrupt()
+
+    def _worker(self, worker: _Worker, loads: Loads, origin: Origin) -> Events:
         """One device."""
-        yield self.timeout(self._about(self.costs.rules))
+        yield self._compute(self.costs.rules)
+        self._by_process[worker.process] = worker
         yield from self._probe(loads, origin)
+        del self._by_process[worker.process]
+        worker.done = True
+        if worker.killed:
+            self.killed += 1
+            self._workers -= 1
+            self._tell_udevd()
+        else:
+            self._handled_one()
+
+    def _handled_one(self, _: simpy.Event | None = None) -> None:
+        """Its worker is idle again."""
         self._idle += 1
+        self._tell_udevd()
+
+    def _tell_udevd(self) -> None:
         if self._one_idle is not None:
             self._one_idle.succeed()
             self._one_idle = None
         self._handled += 1
         if self.progress and not self._handled % 256:
             self.progress(self._handled)
+
+    def _is_killed(self) -> bool:
+        """Is the one who runs a worker whose time was up?"""
+        worker = self._by_process.get(self.env.active_process)
+        return worker is not None and worker.killed
+
+    def _wait(self, step: sequence.Wait) -> Events:
+        """SIGKILL ends it."""
+        worker = self._by_process.get(self.env.active_process)
+        if worker is None or not step.interruptible:
+            yield from super()._wait(step)
+            self._returned = True
+            return
+        if worker.killed:
+            raise LoadError(errno.EINTR)
+        self._asleep.add(worker)
+        try:
+            yield from super()._wait(step)
+            self._returned = True
+        except simpy.Interrupt:
+            raise LoadError(errno.EINTR) from None
+        finally:
+            self._asleep.discard(worker)
 
     # -- requests of the kernel's own -------------------------------------------------------------
 
@@ -229,11 +348,11 @@ class _Boot(VirtualKernel):
         origin = helper_origin(helper, self.new_task())
 
         def running() -> Events:
-            yield self.timeout(self._about(self.costs.helper))
+            yield self._compute(self.costs.helper)
             try:
                 step = next(run)
                 while True:
-                    yield self.timeout(self._about(self.costs.look) + self._about(self.costs.open))
+                    yield self._compute(self.costs.look)
                     step = run.send((yield from self._load(str(step.path), origin)))
             except StopIteration as end:
                 return exited(end.value)
@@ -249,26 +368,38 @@ class _Boot(VirtualKernel):
         """
         looking = 0.0
         for order in loads:
-            looking += self._about(self.costs.look)
+            looking += self.costs.look
             if self._is_there(order[-1]):
                 continue
-            yield self.timeout(looking)
+            yield self._compute(looking)
             looking = 0.0
             if not self._is_there(order[-1]):
                 yield from self._insert(order, origin)
+                if self._is_killed():
+                    return
         if looking:
-            yield self.timeout(looking)
+            yield self._compute(looking)
 
     def _insert(self, order: tuple[str, ...], origin: Origin) -> Events:
         """kmod_module_probe_insert_module: each in turn, but for those that are there."""
+        look = seconds = self.costs.look
         for name in order:
-            yield self.timeout(self._about(self.costs.look))
             if self._is_there(name):
+                seconds += look
                 continue
-            yield self.timeout(self._about(self.costs.open))
+            if seconds:
+                yield self._compute(seconds)
+                seconds = look
+                if self._is_there(name):
+                    continue
+            self._returned = False
             number = yield from self._load(name, origin)
-            if number not in (0, errno.EEXIST):
+            if self._is_killed() or number not in (0, errno.EEXIST):
                 break  # the others would not find its symbols
+            if self._returned:
+                seconds = 0.0
+            elif number:
+                seconds = self.costs.back + look
 
     def _is_there(self, name: str) -> bool:
         """What kmod_module_get_initstate says, read as this userspace reads it."""
@@ -281,54 +412,87 @@ class _Boot(VirtualKernel):
         """One system call; 0 or the errno."""
         self.requests += 1
         file = self._file(name)
+        self._owed = self.costs.open
+        if self._opens_first:
+            yield self._compute(self._paid())
         call: Call = FinitModule(name, "", self._flags)
         if self._by_user:
             yield from self._user_reads(file)
             call = InitModule(name)
         number = yield from self.call(call, origin)
         if not number:
-            yield self.timeout(self._about(self.costs.settle))
+            yield self.timeout(self._settling)
         self.out_of_memory += number == errno.ENOMEM
         return number
 
-    def opened(self, call: FinitModule) -> SharedFile:
+    def opened(self, call: FinitModule) -> _File:
         return self._file(str(call.file))
 
     def memory(self, call: InitModule) -> tuple[ModuleImage, int]:
         image = self._file(str(call.image)).image
         return image, image.len
 
-    def _file(self, name: str) -> SharedFile:
+    def _file(self, name: str) -> _File:
         file = self._files.get(name)
         if file is None:
-            costs = self.costs
-            image, size = self._images[name]
-            file = SharedFile(self.env, image, size, costs.read, costs.shared_read)
-            self._files[name] = file
+            file = self._files[name] = _File(*self._images[name])
         return file
 
     # -- how long things take ---------------------------------------------------------------------
 
+    def _compute(self, seconds: float) -> simpy.Event:
+        """An event that comes when somebody has computed for about so long."""
+        return self.processors.compute(self._about(seconds))
+
     def _about(self, seconds: float) -> float:
-        return seconds * (1.0 + self._jitter * (2.0 * self._random() - 1.0))
+        return seconds * next(self._factors)
 
-    def delays(self, waiters: int) -> Iterable[float]:
-        """wake_up_all; then each gives its memory back, and is held up at every turn.
+    def _broadcasts(self, count: float) -> float:
+        """Seconds for so many interrupts of every processor."""
+        return count * self.costs.broadcast * self.machine.processors
 
-        Four even parts added up: rarely is one among the very first or the very last.
-        """
-        random, settle = self._random, self.costs.settle
-        part = self.costs.shootdown * self.machine.processors / 4
-        for _ in range(waiters):
-            yield settle + part * (random() + random() + random() + random())
-
-    def give_back(self, size: int) -> Events:
-        """One after the other: each waits for those before it."""
+    def _behind_others(self) -> float:
+        """Seconds until somebody has had module_mutex, after all who want it already."""
         now = self.env.now
-        self._given_back = max(self._given_back, now) + size / self.costs.free
-        yield self.timeout(self._given_back - now)
+        self._locked = max(self._locked, now) + self._about(self.costs.lock)
+        return self._locked - now
 
-    def _from_storage(self, file: SharedFile) -> Events:
+    def _wakeup(self, key: Hashable) -> None:
+        """Those who wait for a module can go on, but are woken when its load has settled; or that
+        of another before: all wait in one queue (module_wq)."""
+        self._may_go_on += self._waiting.pop(key, ())
+        wake_up_all = Later(self.env)
+        wake_up_all.callbacks.append(self._wake_up_all)
+        wake_up_all.happen_in(self._settling)
+
+    def _wake_up_all(self, _: simpy.Event) -> None:
+        """Each of them takes module_mutex again and again, behind all others each time: the first
+        is through when all have had it but once."""
+        woken, self._may_go_on = self._may_go_on, []
+        now = self.env.now
+        lock = self.costs.lock
+        self._locked = max(self._locked, now) + (_LOCKED - 1) * len(woken) * lock
+        for event in woken:
+            self._locked += self._about(lock)
+            through = Later(self.env)
+            through.callbacks.append(partial(self._come_back, event))
+            through.happen_in(self._locked - now)
+
+    def _come_back(self, event: Later, _: simpy.Event) -> None:
+        """Who was woken computes until kmod's next look."""
+        self.processors.compute(self._about(self.costs.back + self.costs.look), event)
+
+    def give_back(self, size: int, course: Course) -> Events:
+        """Memory that was executable is unmapped everywhere at once (_vm_unmap_aliases), each area
+        by itself, by one caller after the other."""
+        if course.outcome != LOAD:
+            return
+        now = self.env.now
+        areas = self._areas[str(course.call[0])]  # its file
+        self._unmapped = max(self._unmapped, now) + self._about(self._broadcasts(areas))
+        yield self.timeout(self._unmapped - now)
+
+    def _from_storage(self, file: _File) -> Events:
         """The first reader brings the file to memory; the others wait for it."""
         now = self.env.now
         if file.cold_until is None:
@@ -338,40 +502,60 @@ class _Boot(VirtualKernel):
         if now < file.cold_until:
             yield self.timeout(file.cold_until - now)
 
-    def _user_reads(self, file: SharedFile) -> Events:
+    def _user_reads(self, file: _File) -> Events:
         """Userspace reads and unpacks the file itself; the kernel then copies it."""
         yield from self._from_storage(file)
-        yield file.read()
         compression = self.kernel.config.compression
-        seconds = file.image.len / self.costs.read
+        seconds = (file.size + file.image.len) / self.costs.read
         if compression != "none":
             seconds += file.image.len / self.costs.decompress(compression)
-        yield self.timeout(self._about(seconds))
+        yield self._compute(seconds)
 
     def _read(self, step: sequence.Read) -> Events:
-        file: SharedFile = step.file
+        """The time to copy it is taken together with what comes next."""
+        file: _File = step.file
+        owed = self._paid()
         yield from self._from_storage(file)
-        yield file.read()
+        self._owed = owed + file.size / self.costs.read
         return file.image
 
     def _decompress(self, step: sequence.Decompress) -> Events:
         rate = self.costs.decompress(self.kernel.config.compression)
-        yield self.timeout(self._about(step.image.vmalloc_bytes / rate))
+        yield self._compute(self._paid() + step.image.vmalloc_bytes / rate)
 
     def _check(self, step: sequence.Check) -> Events:
-        yield self.timeout(self._about(step.image.len / self.costs.check))
+        costs = self.costs
+        end = Later(self.env)
+        seconds = self._paid() + costs.verify + step.image.len / costs.check
+        self._compute(seconds).callbacks.append(partial(self._find_module, end))
+        yield end
+
+    def _find_module(self, end: Later, _: simpy.Event) -> None:
+        end.happen_in(self._behind_others())
 
     def _copy(self, step: sequence.Copy) -> Events:
-        yield self.timeout(self._about(step.image.layout.total / self.costs.read))
+        """add_unformed_module; the time to copy is taken together with what comes next."""
+        yield self.timeout(self._behind_others())
 
     def _relocate(self, step: sequence.Relocate) -> Events:
-        yield self.timeout(self._about(self.costs.form))
+        costs = self.costs
+        seconds = costs.form + step.image.len / costs.relocate + self._broadcasts(_FORM_BROADCASTS)
+        yield self._compute(seconds)
+        yield self.timeout(self._behind_others())  # complete_formation
 
     def _run_init(self, step: sequence.RunInit) -> Events:
-        module = self.machine.modules[step.module.name]
+        module, costs = self.machine.modules[step.module.name], self.costs
         self._in_sysfs.add(module.name)
-        seconds = module.seconds + module.self_tests * self.costs.self_test
+        seconds = costs.init + module.self_tests * costs.self_test
         if module.every_processor:
-            seconds += self.costs.visit * self.machine.processors
-        yield self.timeout(self._about(seconds))
+            seconds += costs.visit * self.machine.processors
+        yield self._compute(seconds)
+        if module.seconds:
+            yield self.timeout(self._about(module.seconds))
+        self._settling = self._about(costs.settle + self._broadcasts(_SETTLE_BROADCASTS))
         return InitResult(-module.fails)
+
+    def _paid(self) -> float:
+        """What was owed, to be paid now: nobody else has run since."""
+        owed, self._owed = self._owed, 0.0
+        return owed

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -43,6 +44,7 @@ _EXAMPLE = """
 \b
 Examples:
   modfs simulate examples/255-vcpu.toml
+  modfs simulate examples/448-cpu.toml --seeds 40
   modfs simulate examples/255-vcpu.toml --cpus 8,64,255,448,1000 \\
       --kernel '6.4 without early-check' --kernel 6.4 --kernel 6.12 --plot waste.svg
 """
@@ -59,8 +61,35 @@ class Run(NamedTuple):
         """The kernel as people are told of it."""
         return self.config.release.title
 
+    @property
+    def baseline(self) -> int:
+        """The simplest prediction of failed loads: of those who ask for a module, all but one
+        fail; none where one load answers them all."""
+        if self.config.release.idempotent:
+            return 0
+        return sum(count - 1 for count in self.machine.asked().values())
 
-Done = tuple[Run, "Outcome"]
+
+class Done(NamedTuple):
+    """A boot with each of some seeds, by their order."""
+
+    run: Run
+    outcomes: Mapping[int, Outcome]
+
+    @property
+    def first(self) -> Outcome:
+        """The one of the first seed."""
+        return next(iter(self.outcomes.values()))
+
+    def spread(self, value: Callable[[Outcome], int]) -> tuple[int, int, int]:
+        """The median of all seeds' values, and what 5 and 95 % of them are below."""
+        values = sorted(map(value, self.outcomes.values()))
+        last = len(values) - 1
+        return round(median(values)), values[round(0.05 * last)], values[round(0.95 * last)]
+
+    @property
+    def wasted(self) -> tuple[int, int, int]:
+        return self.spread(lambda outcome: outcome.snapshot.wasted_bytes)
 
 
 @click.command(epilog=_EXAMPLE)
@@ -72,6 +101,13 @@ Done = tuple[Run, "Outcome"]
 @modules_option("Take the modules that MACHINE does not describe from this tree.")
 @click.option("--module-space", metavar="SIZE", help="Loads that pass it fail with ENOMEM.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another boot.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    metavar="N",
+    help="That many boots, with the seeds from --seed on: their median, 5 and 95 %.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @events_option("Of one boot.")
 @click.option(
@@ -89,6 +125,7 @@ def command(
     modules: Path | None,
     module_space: str | None,
     seed: int,
+    seeds: int,
     as_json: bool,
     events: Path | None,
     plot: Path | None,
@@ -98,7 +135,9 @@ def command(
     MACHINE is a TOML file; modfs schema machine describes it, and examples/ has some.
     The table tells how many loads failed, the memory these wasted, the most that was held at one
     moment, how long handling all devices took, and how long all callers together waited in the
-    kernel for others' loads. The same seed gives the same result.
+    kernel for others' loads. The same seed gives the same result; what is not known of a machine
+    differs between seeds. With --seeds the table tells the median of the boots, the bounds that 5
+    and 95 % of them are below, and the simplest prediction: all but one of those who ask fail.
     """
     with ending_with(MISUSED):
         described = read_machine(machine)
@@ -107,12 +146,12 @@ def command(
         configs = _configs(described, kernels or (None,), without, compression)
         runs = list(_runs(described, configs, _processors(cpus, plot), modules))
         _check(machine, runs)
-        if events is not None and len(runs) != 1:
+        if events is not None and (len(runs) != 1 or seeds != 1):
             raise UserError("--events is for one boot: one kernel, one number of processors")
-    done = list(_simulated(runs, seed, events))
+    done = list(_simulated(runs, range(seed, seed + seeds), events))
     if plot:
         plot_wasted(_series(done), plot, f"{machine.stem}: modules loaded more than once")
-    _print(done, seed, as_json)
+    _print(done, as_json)
 
 
 # -- what to simulate -----------------------------------------------------------------------------
@@ -176,29 +215,30 @@ def _runs(
             yield Run(filled.with_processors(count) if count else filled, config)
 
 
-def _simulated(runs: Sequence[Run], seed: int, events: Path | None) -> Iterator[Done]:
+def _simulated(runs: Sequence[Run], seeds: Sequence[int], events: Path | None) -> Iterator[Done]:
     from loader.simulate.udev import boot
 
     told = Told()
     listener = None if events is None else told.listener
     past = 0  # devices of the boots that are done
-    with Progress("Handling devices", sum(run.machine.devices for run in runs)) as progress:
+    total = len(seeds) * sum(run.machine.devices for run in runs)
+    with Progress("Handling devices", total) as progress:
         for machine, config in runs:
+            outcomes = {}
+            for seed in seeds:
 
-            def within(handled: int, past: int = past) -> None:
-                progress.reached(past + handled)
+                def within(handled: int, past: int = past) -> None:
+                    progress.reached(past + handled)
 
-            yield (
-                Run(machine, config),
-                boot(
+                outcomes[seed] = boot(
                     machine,
                     config,
                     seed=seed,
                     progress=within,
                     listener=listener,
-                ),
-            )
-            past += machine.devices
+                )
+                past += machine.devices
+            yield Done(Run(machine, config), outcomes)
     if events is not None:
         with ending_with(FAILED):
             told.write(events, runs[0].config.release)
@@ -209,9 +249,9 @@ def _simulated(runs: Sequence[Run], seed: int, events: Path | None) -> Iterator[
 
 def _series(done: Sequence[Done]) -> dict[str, list[tuple[int, int]]]:
     series: dict[str, list[tuple[int, int]]] = {}
-    for run, outcome in sorted(done, key=lambda one: one[0].machine.processors):
-        point = run.machine.processors, outcome.snapshot.wasted_bytes
-        series.setdefault(run.kernel, []).append(point)
+    for one in sorted(done, key=lambda one: one.run.machine.processors):
+        point = one.run.machine.processors, one.wasted[0]
+        series.setdefault(one.run.kernel, []).append(point)
     return series
 
 
@@ -226,9 +266,11 @@ def _as_json(run: Run, outcome: Outcome, seed: int) -> dict[str, Any]:
         "workers": run.machine.workers,
         "seed": seed,
         "failed": outcome.failed,
+        "baseline": run.baseline,
         "wasted_bytes": outcome.snapshot.wasted_bytes,
         "peak_bytes": outcome.peak,
         "out_of_memory": outcome.out_of_memory,
+        "killed": outcome.killed,
         "requests": outcome.requests,
         "boot_seconds": round(outcome.boot, 6),
         "waiting_seconds": round(outcome.waiting, 6),
@@ -261,13 +303,31 @@ _COLUMNS: tuple[tuple[str, Callable[[Run, Outcome], str]], ...] = (
 )
 
 
-def _print(done: Sequence[Done], seed: int, as_json: bool) -> None:
+_SPREAD_COLUMNS: tuple[tuple[str, Callable[[Done], str]], ...] = (
+    ("KERNEL", lambda done: done.run.kernel),
+    ("CPUS", lambda done: str(done.run.machine.processors)),
+    ("FAILED", lambda done: str(done.spread(lambda outcome: outcome.failed)[0])),
+    ("5%", lambda done: str(done.spread(lambda outcome: outcome.failed)[1])),
+    ("95%", lambda done: str(done.spread(lambda outcome: outcome.failed)[2])),
+    ("ALL-BUT-ONE", lambda done: str(done.run.baseline)),
+    ("WASTED", lambda done: readable_size(done.wasted[0])),
+    ("5%", lambda done: readable_size(done.wasted[1])),
+    ("95%", lambda done: readable_size(done.wasted[2])),
+)
+
+
+def _print(done: Sequence[Done], as_json: bool) -> None:
     """JSON; or one boot's report, or a table of several."""
     if as_json:
-        print(json.dumps([_as_json(run, outcome, seed) for run, outcome in done], indent=1))
+        told = [_as_json(run, boot, seed) for run, boots in done for seed, boot in boots.items()]
+        print(json.dumps(told, indent=1))
+    elif len(done[0].outcomes) > 1:
+        rows = [[heading for heading, _ in _SPREAD_COLUMNS]]
+        rows += [[value(one) for _, value in _SPREAD_COLUMNS] for one in done]
+        print(*aligned(rows), sep="\n")
     elif len(done) == 1:
-        sys.stdout.write(stats(done[0][1].snapshot))
+        sys.stdout.write(stats(done[0].first.snapshot))
     else:
         rows = [[heading for heading, _ in _COLUMNS]]
-        rows += [[value(run, outcome) for _, value in _COLUMNS] for run, outcome in done]
+        rows += [[value(one.run, one.first) for _, value in _COLUMNS] for one in done]
         print(*aligned(rows), sep="\n")

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 import simpy
 
-from loader.calls import Call, DeleteModule, FinitModule, InitModule
+from loader.calls import NOBODY, Call, DeleteModule, FinitModule, InitModule
 from loader.config import Config
 from loader.engine import sequence
 from loader.engine.clock import Events, Later, VirtualKernel
+from loader.engine.course import Course
 from loader.engine.module import InitResult
 from loader.errors import LoadError
 from loader.image.contents import Export, Need
@@ -69,7 +70,7 @@ class Toy(VirtualKernel):
     def memory(self, call: InitModule) -> tuple[ModuleImage | None, int]:
         return self.images["m"], MAPPED
 
-    def give_back(self, size: int) -> Events:
+    def give_back(self, size: int, course: Course) -> Events:
         self.gave.append(size)
         yield self.env.timeout(size * self.given_back)
 
@@ -200,5 +201,6 @@ def test_what_a_subclass_has_to_say() -> None:
         bare.opened(FinitModule("m"))
     with pytest.raises(NotImplementedError):
         bare.memory(InitModule(b""))
-    assert list(bare.give_back(5)) == []
+    course = Course(bare.kernel, FinitModule("m"), NOBODY, lambda: 0.0)
+    assert list(bare.give_back(5, course)) == []
     assert list(bare.delays(3)) == [0, 0, 0]

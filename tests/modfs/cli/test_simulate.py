@@ -21,7 +21,6 @@ kernel = "6.4"
 size = "1 MB"
 seconds = 0.05
 [[coldplug]]
-idle_workers = 100
 [[coldplug.devices]]
 count = "processors"
 modules = ["one"]
@@ -48,6 +47,19 @@ def test_one_boot_prints_the_stats_text(modfs: Modfs) -> None:
     assert done.stdout.startswith("         Mods ever loaded\t1\n     Mods failed on kread\t0\n")
     assert "                      one\t             15\t" in done.stdout
     assert modfs("simulate", "machine.toml").stdout == done.stdout
+
+
+def test_many_seeds_are_told_by_their_median_beside_the_simplest_prediction(modfs: Modfs) -> None:
+    done = modfs("simulate", "machine.toml", "--seeds", "9", "--kernel", "6.4", "--kernel", "6.12")
+    assert done.returncode == 0, done.stderr
+    heading, *rows = (line.split() for line in done.stdout.splitlines())
+    assert heading == [*"KERNEL CPUS FAILED 5% 95% ALL-BUT-ONE WASTED 5% 95%".split()]
+    one_by_one = json.loads(modfs("simulate", "machine.toml", "--seeds", "9", "--json").stdout)
+    assert [one["seed"] for one in one_by_one] == [*range(1, 10)]
+    failed = sorted(one["failed"] for one in one_by_one)
+    assert [int(word) for word in rows[0][1:6]] == [16, failed[4], failed[0], failed[8], 15]
+    assert rows[1][1:6] == ["16", "0", "0", "0", "0"]
+    assert modfs("simulate", "machine.toml", "--seeds", "2", "--events", "e").returncode == 2
 
 
 def test_several_make_a_table(modfs: Modfs) -> None:
