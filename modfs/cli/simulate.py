@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from loader.config import Config
-from loader.engine.kmod import as_text
 from loader.errors import UserError
-from loader.simulate.from_tree import TreeModules, from_tree
-from loader.simulate.machine import PROCESSORS_MOST, Machine, check_names
 from loader.simulate.machine_file import read_machine
-from loader.words import parse_size, readable_size, shown
+from loader.words import parse_size, readable_size
 from modfs.blame.events import Told
 from modfs.cli.options import (
     FILE,
@@ -32,6 +27,8 @@ from modfs.cli.progress import Progress
 from modfs.cli.statuses import FAILED, MISUSED, ending_with
 from modfs.cli.table import aligned
 from modfs.plot import FORMATS, plot_wasted
+from modfs.sweep.plan import Run, check, configs, read_processors, runs
+from modfs.sweep.rows import as_row
 from modfs.texts import stats
 
 if TYPE_CHECKING:
@@ -46,18 +43,6 @@ Examples:
   modfs simulate examples/255-vcpu.toml --cpus 8,64,255,448,1000 \\
       --kernel '6.4 without early-check' --kernel 6.4 --kernel 6.12 --plot waste.svg
 """
-
-
-class Run(NamedTuple):
-    """One boot to simulate."""
-
-    machine: Machine
-    config: Config
-
-    @property
-    def kernel(self) -> str:
-        """The kernel as people are told of it."""
-        return self.config.release.title
 
 
 Done = tuple[Run, "Outcome"]
@@ -104,12 +89,12 @@ def command(
         described = read_machine(machine)
         if module_space is not None:
             described = replace(described, module_space=_size(module_space))
-        configs = _configs(described, kernels or (None,), without, compression)
-        runs = list(_runs(described, configs, _processors(cpus, plot), modules))
-        _check(machine, runs)
-        if events is not None and len(runs) != 1:
+        kernel_configs = configs(described, kernels or (None,), without, compression)
+        boots = list(runs(described, kernel_configs, _processors(cpus, plot), modules))
+        check(machine, boots)
+        if events is not None and len(boots) != 1:
             raise UserError("--events is for one boot: one kernel, one number of processors")
-    done = list(_simulated(runs, seed, events))
+    done = list(_simulated(boots, seed, events))
     if plot:
         plot_wasted(_series(done), plot, f"{machine.stem}: modules loaded more than once")
     _print(done, seed, as_json)
@@ -125,65 +110,21 @@ def _size(text: str) -> int:
         raise UserError(f"--module-space: {error}") from None
 
 
-def _check(file: Path, runs: Sequence[Run]) -> None:
-    """UserError: a machine asks for modules that nobody describes."""
-    try:
-        for run in runs[:1]:  # the others differ in no module
-            check_names(run.machine)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
-
-
 def _processors(cpus: str | None, plot: Path | None) -> Sequence[int | None]:
     """How many processors each boot is to have; None: as many as the machine."""
     if cpus is None:
         return _PLOTTED if plot else (None,)
-    try:
-        wanted = [int(text) for text in cpus.split(",")]
-    except ValueError:
-        wanted = [0]
-    if min(wanted) < 1:
-        raise UserError(f"--cpus: numbers such as 8,64,255 are needed, not {shown(cpus)}")
-    if max(wanted) > PROCESSORS_MOST:
-        most = PROCESSORS_MOST
-        raise UserError(f"--cpus: Linux has at most {most} processors, not {max(wanted)}")
-    return wanted
+    return read_processors(cpus)
 
 
-def _configs(
-    machine: Machine,
-    kernels: Sequence[str | None],
-    without: tuple[str, ...],
-    compression: str | None,
-) -> list[Config]:
-    """The kernels to boot ``machine`` with; None: its own. UserError."""
-    from loader.simulate.udev import config_for  # SimPy's, which not every package of modfs has
-
-    return [config_for(machine, kernel, without, compression) for kernel in kernels]
-
-
-def _runs(
-    machine: Machine,
-    configs: Sequence[Config],
-    processors: Sequence[int | None],
-    tree: Path | None,
-) -> Iterator[Run]:
-    """All sizes of the machine, for each of the kernels. UserError, OSError: of the tree."""
-    modules = TreeModules(tree) if tree else None
-    for config in configs:
-        filled = from_tree(machine, modules, config) if modules else machine
-        for count in processors:
-            yield Run(filled.with_processors(count) if count else filled, config)
-
-
-def _simulated(runs: Sequence[Run], seed: int, events: Path | None) -> Iterator[Done]:
+def _simulated(boots: Sequence[Run], seed: int, events: Path | None) -> Iterator[Done]:
     from loader.simulate.udev import boot
 
     told = Told()
     listener = None if events is None else told.listener
     past = 0  # devices of the boots that are done
-    with Progress("Handling devices", sum(run.machine.devices for run in runs)) as progress:
-        for machine, config in runs:
+    with Progress("Handling devices", sum(run.machine.devices for run in boots)) as progress:
+        for machine, config in boots:
 
             def within(handled: int, past: int = past) -> None:
                 progress.reached(past + handled)
@@ -201,7 +142,7 @@ def _simulated(runs: Sequence[Run], seed: int, events: Path | None) -> Iterator[
             past += machine.devices
     if events is not None:
         with ending_with(FAILED):
-            told.write(events, runs[0].config.release)
+            told.write(events, boots[0].config.release)
 
 
 # -- what came of it ------------------------------------------------------------------------------
@@ -213,40 +154,6 @@ def _series(done: Sequence[Done]) -> dict[str, list[tuple[int, int]]]:
         point = run.machine.processors, outcome.snapshot.wasted_bytes
         series.setdefault(run.kernel, []).append(point)
     return series
-
-
-def _as_json(run: Run, outcome: Outcome, seed: int) -> dict[str, Any]:
-    snapshot = asdict(outcome.snapshot)
-    del snapshot["unloaded_tainted"], snapshot["modules"]
-    return {
-        "kernel": run.kernel,
-        "compression": run.config.compression,
-        "processors": run.machine.processors,
-        "memory": run.machine.memory,
-        "workers": run.machine.workers,
-        "seed": seed,
-        "failed": outcome.failed,
-        "wasted_bytes": outcome.snapshot.wasted_bytes,
-        "peak_bytes": outcome.peak,
-        "out_of_memory": outcome.out_of_memory,
-        "requests": outcome.requests,
-        "boot_seconds": round(outcome.boot, 6),
-        "waiting_seconds": round(outcome.waiting, 6),
-        **_autoload_json(outcome),
-        **snapshot,
-    }
-
-
-def _autoload_json(outcome: Outcome) -> dict[str, Any]:
-    """How the requests of the kernel's own ended, if there were any."""
-    if not outcome.autoload:
-        return {}
-    slot_waits = [request.slot_wait for request in outcome.autoload]
-    return {
-        "autoload_results": dict(Counter(as_text(one.result) for one in outcome.autoload)),
-        "autoload_slot_wait_seconds": round(sum(slot_waits), 6),
-        "autoload_slot_wait_longest": round(max(slot_waits), 6),
-    }
 
 
 _COLUMNS: tuple[tuple[str, Callable[[Run, Outcome], str]], ...] = (
@@ -264,7 +171,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Run, Outcome], str]], ...] = (
 def _print(done: Sequence[Done], seed: int, as_json: bool) -> None:
     """JSON; or one boot's report, or a table of several."""
     if as_json:
-        print(json.dumps([_as_json(run, outcome, seed) for run, outcome in done], indent=1))
+        print(json.dumps([as_row(run, outcome, seed) for run, outcome in done], indent=1))
     elif len(done) == 1:
         sys.stdout.write(stats(done[0][1].snapshot))
     else:
