@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "verify": "Replay recordings of booted kernels and compare.",
     "machine": "Write the machine file of this machine, or of another.",
     "simulate": "Boot a described machine in virtual time.",
+    "sweep": "Boot described machines many times, and tell how it is spread.",
     "record": "Record a kernel's module loads from its trace.",
     "replay": "Run a list of requests with times and actors, or account a recording.",
     "blame": "Tell who is to blame for what was wasted, and what would help.",

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from loader.errors import UserError
 from modfs.cli.options import FOLDER, SOURCE, modules_option
-from modfs.cli.statuses import DONE, MISUSED, complain, ending_with
-from modfs.machine.folder import Folder
-from modfs.machine.recorded import inits, look_at_boot
-from modfs.machine.root import MODINFO, MODINFO_MOST, command_line, look_at_root, look_at_sysfs
-from modfs.machine.seen import Seen
-from modfs.machine.settings import blacklisted_at_boot
-from modfs.machine.stage import Stage
-from modfs.machine.text import MachineText
-from modfs.machine.tree import Lookup
-from modfs.sources.source import read_source
+from modfs.cli.statuses import DONE, MISUSED, ending_with
+from modfs.machine.look import machine_text
 
 _EXAMPLE = """
 \b
@@ -60,80 +49,6 @@ def command(
     if modules is not None and no_tree:
         raise UserError("--modules and --no-tree exclude each other")
     with ending_with(MISUSED):
-        seen, top = _seen(source, root, sysfs)
-        if source is not None:
-            _take_inits(seen, source)
-        with _lookup(seen, top, modules, no_tree) as lookup:
-            sys.stdout.write(MachineText(seen, lookup).text())
+        text = machine_text(source, root, sysfs, modules, with_tree=not no_tree)
+    sys.stdout.write(text)
     return DONE
-
-
-def _take_inits(seen: Seen, source: Path) -> None:
-    """OSError; UserError: it is no recording."""
-    try:
-        seen.inits = inits(read_source(source))
-    except UserError as error:
-        if not seen.passes:
-            raise
-        seen.notes.append(f"inits: {error}")
-
-
-def _seen(source: Path | None, root: Path | None, sysfs: Path | None) -> tuple[Seen, Path | None]:
-    """What was seen, and the folder that has the machine's tree. OSError; UserError."""
-    if source is not None and (boot := look_at_boot(source, f"The boot in {source.name}")):
-        if sysfs is not None:
-            raise UserError(f"{source} has a machine of its own: no --sysfs with it")
-        return boot, root
-    if sysfs is not None:
-        with Folder(sysfs) as folder:
-            seen = look_at_sysfs(folder, f"The devices in {sysfs.name}")
-        if not seen.passes[0].devices:
-            raise UserError(f"{sysfs}: no device is in there: is it a copy of /sys?")
-        if root is not None:
-            with Folder(root) as folder:
-                _complete(seen, look_at_root(folder, ""))
-        return seen, root
-    top = root or Path("/")
-    with Folder(top) as folder:
-        seen = look_at_root(folder, f"The machine in {root.name}" if root else "This machine")
-        for path in folder.cut:
-            complain(f"{top / path}: only its first part was read")
-    if root is not None and not any((seen.processors, seen.memory, seen.release, seen.passes)):
-        raise UserError(f"{root}: nothing of a machine is in there")
-    return seen, top
-
-
-def _complete(seen: Seen, other: Seen) -> None:
-    """What a copy of /sys does not tell."""
-    seen.processors = seen.processors or other.processors
-    seen.memory, seen.workers, seen.core = other.memory, other.workers, other.core
-    seen.release, seen.architecture = other.release, other.architecture
-
-
-@contextmanager
-def _lookup(
-    seen: Seen, top: Path | None, modules: Path | None, no_tree: bool
-) -> Iterator[Lookup | None]:
-    """The tree to look modaliases up in, if there is one."""
-    if modules is not None:
-        yield Lookup(modules, Path.exists)
-    elif no_tree or top is None or seen.release is None:
-        yield None
-    else:
-        with tempfile.TemporaryDirectory(prefix="modfs-") as place, Folder(top) as folder:
-            stage = _staged(folder, seen, Path(place))
-            yield Lookup(stage.folder, stage.fetch) if stage.has_indexes else None
-
-
-def _staged(folder: Folder, seen: Seen, place: Path) -> Stage:
-    assert seen.release is not None
-    stage = Stage(folder, seen.release, place)
-    at_boot, refused = blacklisted_at_boot(command_line(folder))
-    stage.blacklist(at_boot + refused)
-    if refused:
-        seen.notes.append(f"module_blacklist={','.join(refused)}: taken as modprobe.blacklist")
-    modinfo = folder.read(MODINFO, MODINFO_MOST)
-    if modinfo is not None and not stage.has_indexes:
-        stage.add_aliases(modinfo)
-        seen.notes.append(f"tree: aliases are those of {MODINFO}: of modules that were there")
-    return stage

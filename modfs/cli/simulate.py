@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from loader.config import Config
-from loader.engine.kmod import as_text
 from loader.errors import UserError
-from loader.simulate.from_tree import TreeModules, from_tree
-from loader.simulate.machine import PROCESSORS_MOST, Machine, check_names
 from loader.simulate.machine_file import read_machine
-from loader.words import parse_size, readable_size, shown
+from loader.words import parse_size, readable_size
 from modfs.blame.events import Told
 from modfs.cli.options import (
     FILE,
@@ -33,6 +27,9 @@ from modfs.cli.progress import Progress
 from modfs.cli.statuses import FAILED, MISUSED, ending_with
 from modfs.cli.table import aligned
 from modfs.plot import FORMATS, plot_wasted
+from modfs.sweep.plan import Run, check, configs, read_processors, runs
+from modfs.sweep.rows import as_row
+from modfs.sweep.summary import Spread
 from modfs.texts import stats
 
 if TYPE_CHECKING:
@@ -50,26 +47,6 @@ Examples:
 """
 
 
-class Run(NamedTuple):
-    """One boot to simulate."""
-
-    machine: Machine
-    config: Config
-
-    @property
-    def kernel(self) -> str:
-        """The kernel as people are told of it."""
-        return self.config.release.title
-
-    @property
-    def baseline(self) -> int:
-        """The simplest prediction of failed loads: of those who ask for a module, all but one
-        fail; none where one load answers them all."""
-        if self.config.release.idempotent:
-            return 0
-        return sum(count - 1 for count in self.machine.asked().values())
-
-
 class Done(NamedTuple):
     """A boot with each of some seeds, by their order."""
 
@@ -81,15 +58,13 @@ class Done(NamedTuple):
         """The one of the first seed."""
         return next(iter(self.outcomes.values()))
 
-    def spread(self, value: Callable[[Outcome], int]) -> tuple[int, int, int]:
-        """The median of all seeds' values, and what 5 and 95 % of them are below."""
-        values = sorted(map(value, self.outcomes.values()))
-        last = len(values) - 1
-        return round(median(values)), values[round(0.05 * last)], values[round(0.95 * last)]
+    @property
+    def failed(self) -> Spread:
+        return Spread.of([outcome.failed for outcome in self.outcomes.values()])
 
     @property
-    def wasted(self) -> tuple[int, int, int]:
-        return self.spread(lambda outcome: outcome.snapshot.wasted_bytes)
+    def wasted(self) -> Spread:
+        return Spread.of([one.snapshot.wasted_bytes for one in self.outcomes.values()])
 
 
 @click.command(epilog=_EXAMPLE)
@@ -143,12 +118,12 @@ def command(
         described = read_machine(machine)
         if module_space is not None:
             described = replace(described, module_space=_size(module_space))
-        configs = _configs(described, kernels or (None,), without, compression)
-        runs = list(_runs(described, configs, _processors(cpus, plot), modules))
-        _check(machine, runs)
-        if events is not None and (len(runs) != 1 or seeds != 1):
+        kernel_configs = configs(described, kernels or (None,), without, compression)
+        boots = list(runs(described, kernel_configs, _processors(cpus, plot), modules))
+        check(machine, boots)
+        if events is not None and (len(boots) != 1 or seeds != 1):
             raise UserError("--events is for one boot: one kernel, one number of processors")
-    done = list(_simulated(runs, range(seed, seed + seeds), events))
+    done = list(_simulated(boots, range(seed, seed + seeds), events))
     if plot:
         plot_wasted(_series(done), plot, f"{machine.stem}: modules loaded more than once")
     _print(done, as_json)
@@ -164,66 +139,22 @@ def _size(text: str) -> int:
         raise UserError(f"--module-space: {error}") from None
 
 
-def _check(file: Path, runs: Sequence[Run]) -> None:
-    """UserError: a machine asks for modules that nobody describes."""
-    try:
-        for run in runs[:1]:  # the others differ in no module
-            check_names(run.machine)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
-
-
 def _processors(cpus: str | None, plot: Path | None) -> Sequence[int | None]:
     """How many processors each boot is to have; None: as many as the machine."""
     if cpus is None:
         return _PLOTTED if plot else (None,)
-    try:
-        wanted = [int(text) for text in cpus.split(",")]
-    except ValueError:
-        wanted = [0]
-    if min(wanted) < 1:
-        raise UserError(f"--cpus: numbers such as 8,64,255 are needed, not {shown(cpus)}")
-    if max(wanted) > PROCESSORS_MOST:
-        most = PROCESSORS_MOST
-        raise UserError(f"--cpus: Linux has at most {most} processors, not {max(wanted)}")
-    return wanted
+    return read_processors(cpus)
 
 
-def _configs(
-    machine: Machine,
-    kernels: Sequence[str | None],
-    without: tuple[str, ...],
-    compression: str | None,
-) -> list[Config]:
-    """The kernels to boot ``machine`` with; None: its own. UserError."""
-    from loader.simulate.udev import config_for  # SimPy's, which not every package of modfs has
-
-    return [config_for(machine, kernel, without, compression) for kernel in kernels]
-
-
-def _runs(
-    machine: Machine,
-    configs: Sequence[Config],
-    processors: Sequence[int | None],
-    tree: Path | None,
-) -> Iterator[Run]:
-    """All sizes of the machine, for each of the kernels. UserError, OSError: of the tree."""
-    modules = TreeModules(tree) if tree else None
-    for config in configs:
-        filled = from_tree(machine, modules, config) if modules else machine
-        for count in processors:
-            yield Run(filled.with_processors(count) if count else filled, config)
-
-
-def _simulated(runs: Sequence[Run], seeds: Sequence[int], events: Path | None) -> Iterator[Done]:
+def _simulated(boots: Sequence[Run], seeds: Sequence[int], events: Path | None) -> Iterator[Done]:
     from loader.simulate.udev import boot
 
     told = Told()
     listener = None if events is None else told.listener
     past = 0  # devices of the boots that are done
-    total = len(seeds) * sum(run.machine.devices for run in runs)
+    total = len(seeds) * sum(run.machine.devices for run in boots)
     with Progress("Handling devices", total) as progress:
-        for machine, config in runs:
+        for machine, config in boots:
             outcomes = {}
             for seed in seeds:
 
@@ -241,7 +172,7 @@ def _simulated(runs: Sequence[Run], seeds: Sequence[int], events: Path | None) -
             yield Done(Run(machine, config), outcomes)
     if events is not None:
         with ending_with(FAILED):
-            told.write(events, runs[0].config.release)
+            told.write(events, boots[0].config.release)
 
 
 # -- what came of it ------------------------------------------------------------------------------
@@ -250,45 +181,9 @@ def _simulated(runs: Sequence[Run], seeds: Sequence[int], events: Path | None) -
 def _series(done: Sequence[Done]) -> dict[str, list[tuple[int, int]]]:
     series: dict[str, list[tuple[int, int]]] = {}
     for one in sorted(done, key=lambda one: one.run.machine.processors):
-        point = one.run.machine.processors, one.wasted[0]
+        point = one.run.machine.processors, round(one.wasted.median)
         series.setdefault(one.run.kernel, []).append(point)
     return series
-
-
-def _as_json(run: Run, outcome: Outcome, seed: int) -> dict[str, Any]:
-    snapshot = asdict(outcome.snapshot)
-    del snapshot["unloaded_tainted"], snapshot["modules"]
-    return {
-        "kernel": run.kernel,
-        "compression": run.config.compression,
-        "processors": run.machine.processors,
-        "memory": run.machine.memory,
-        "workers": run.machine.workers,
-        "seed": seed,
-        "failed": outcome.failed,
-        "baseline": run.baseline,
-        "wasted_bytes": outcome.snapshot.wasted_bytes,
-        "peak_bytes": outcome.peak,
-        "out_of_memory": outcome.out_of_memory,
-        "killed": outcome.killed,
-        "requests": outcome.requests,
-        "boot_seconds": round(outcome.boot, 6),
-        "waiting_seconds": round(outcome.waiting, 6),
-        **_autoload_json(outcome),
-        **snapshot,
-    }
-
-
-def _autoload_json(outcome: Outcome) -> dict[str, Any]:
-    """How the requests of the kernel's own ended, if there were any."""
-    if not outcome.autoload:
-        return {}
-    slot_waits = [request.slot_wait for request in outcome.autoload]
-    return {
-        "autoload_results": dict(Counter(as_text(one.result) for one in outcome.autoload)),
-        "autoload_slot_wait_seconds": round(sum(slot_waits), 6),
-        "autoload_slot_wait_longest": round(max(slot_waits), 6),
-    }
 
 
 _COLUMNS: tuple[tuple[str, Callable[[Run, Outcome], str]], ...] = (
@@ -306,20 +201,20 @@ _COLUMNS: tuple[tuple[str, Callable[[Run, Outcome], str]], ...] = (
 _SPREAD_COLUMNS: tuple[tuple[str, Callable[[Done], str]], ...] = (
     ("KERNEL", lambda done: done.run.kernel),
     ("CPUS", lambda done: str(done.run.machine.processors)),
-    ("FAILED", lambda done: str(done.spread(lambda outcome: outcome.failed)[0])),
-    ("5%", lambda done: str(done.spread(lambda outcome: outcome.failed)[1])),
-    ("95%", lambda done: str(done.spread(lambda outcome: outcome.failed)[2])),
+    ("FAILED", lambda done: f"{done.failed.median:.0f}"),
+    ("5%", lambda done: f"{done.failed.low:.0f}"),
+    ("95%", lambda done: f"{done.failed.high:.0f}"),
     ("ALL-BUT-ONE", lambda done: str(done.run.baseline)),
-    ("WASTED", lambda done: readable_size(done.wasted[0])),
-    ("5%", lambda done: readable_size(done.wasted[1])),
-    ("95%", lambda done: readable_size(done.wasted[2])),
+    ("WASTED", lambda done: readable_size(round(done.wasted.median))),
+    ("5%", lambda done: readable_size(round(done.wasted.low))),
+    ("95%", lambda done: readable_size(round(done.wasted.high))),
 )
 
 
 def _print(done: Sequence[Done], as_json: bool) -> None:
     """JSON; or one boot's report, or a table of several."""
     if as_json:
-        told = [_as_json(run, boot, seed) for run, boots in done for seed, boot in boots.items()]
+        told = [as_row(run, boot, seed) for run, boots in done for seed, boot in boots.items()]
         print(json.dumps(told, indent=1))
     elif len(done[0].outcomes) > 1:
         rows = [[heading for heading, _ in _SPREAD_COLUMNS]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -30,11 +31,21 @@ class Device(NamedTuple):
     @property
     def is_processor(self) -> bool:
         """One of those that there are one of for each processor?"""
-        return self.subsystem == "cpu" or (self.alias or "").startswith(_PROCESSORS)
+        return bool(_OF_PROCESSOR.fullmatch(self.path)) or (self.alias or "").startswith(_IN_ACPI)
+
+    @property
+    def folder(self) -> str:
+        """What it is in."""
+        return self.path.rpartition("/")[0]
 
 
-# A processor's own device, and those that ACPI has of it (drivers/acpi/acpi_processor.c).
-_PROCESSORS = ("cpu:type:", "acpi:LNXCPU:", "acpi:ACPI0007:")
+# A processor's own device and others that each has; and those that ACPI has of it
+# (drivers/acpi/acpi_processor.c), which may be more: for processors that could be plugged in.
+_OF_PROCESSOR = re.compile(
+    r"/devices/(?:system/cpu/cpu|system/clockevents/clockevent|system/machinecheck/machinecheck"
+    r"|virtual/cpuid/cpu|virtual/msr/msr)\d+"
+)
+_IN_ACPI = ("acpi:LNXCPU:", "acpi:ACPI0007:")
 
 
 def devices_order(devices: Iterable[Device]) -> list[Device]:

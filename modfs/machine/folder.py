@@ -18,13 +18,15 @@ ENTRIES_MOST = 200_000
 """Of one folder, in all that is read of a machine: a server with 448 processors has 30,000."""
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _TRIES = 100
+_TAIL = ".tailed"  # sos cuts what is too long, and links to the end of it
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY  # a pipe would wait for who writes
 
 
 class Folder:
     """One such folder. What is not there, or may not be read, reads as None or nothing; what is
-    there and was not read to its end is told by ``cut``."""
+    there and was not read to its end is told by ``cut``, what is only another file's end by
+    ``tails``."""
 
     def __init__(self, root: Path, fd: int | None = None) -> None:
         """``fd``: of the folder, where it is open already. OSError: there is no such folder."""
@@ -34,6 +36,7 @@ class Folder:
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(root)) from None
         self.cut: list[str] = []
+        self.tails: list[str] = []
 
     def below(self, path: str) -> Folder | None:
         """A folder in it, to stay in; None: there is no such folder."""
@@ -82,6 +85,8 @@ class Folder:
             parts.append(part)
             left -= len(part)
         found = b"".join(parts)
+        if (self.link(path) or "").endswith(_TAIL):
+            self.tails.append(path)
         if len(found) > most:
             self.cut.append(path)
         return found[:most]

@@ -2,26 +2,31 @@
 
 Recorded boots have sections: @MACHINE (processors, uname, memory, and lines of a device's path and
 its modalias), @BEFORE and @AFTER the same lines, before and after the coldplug; marks in the trace,
-"uevent begin SEQNUM DEVPATH", tell in which order udevd was told of which device.
+"uevent begin SEQNUM [ACTION] DEVPATH", tell in which order udevd was told of which device. Only
+what is added asks for modules (80-drivers.rules).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
+from loader.documents.document import MANY
 from loader.observe.call import INIT_FAILED, LIVE, ObservedCall
 from loader.observe.recording import Recording
+from loader.simulate.machine import PROCESSORS_MOST
+from loader.words import canonical
 from modfs.machine.devices import Device, devices_order
-from modfs.machine.seen import Init, Pass, Seen
+from modfs.machine.seen import Init, Load, Pass, Seen
 from modfs.machine.settings import core_sizes, memory_of, uname_of
 from modfs.tracing.text import read_text
 
-_SECTION = re.compile(r"(?ms)^@(MACHINE|BEFORE|AFTER|PROCMODULES)\n(.*?)^@END$")
+_SECTION = re.compile(r"(?ms)^@(HEAD|MACHINE|BEFORE|AFTER|PROCMODULES)\n(.*?)^@END$")
 _DEVICE = re.compile(r"/sys(/devices/\S+?)(?:/modalias|/uevent)? (?:MODALIAS=)?(\S+)")
-_MARK = re.compile(r"tracing_mark_write: uevent begin (\d{1,18}) (/\S+)$")
+_MARK = re.compile(r"tracing_mark_write: uevent begin (\d{1,18}) (?:([a-z]+) )?(/.+)$")
 _SETTLED = "tracing_mark_write: moment settled"
 _NOT_DEVICES = ("/devices/system/cpu",)  # the folder of all processors has a file modalias as well
 
@@ -43,6 +48,7 @@ def look_at_boot(path: Path, source: str) -> Seen | None:
     seen.release, seen.architecture = uname_of(machine)
     seen.memory = memory_of(machine)
     seen.core = core_sizes(sections.get("PROCMODULES", ""))
+    _take_head(seen, sections.get("HEAD", ""))
     _take_devices(seen, sections, text)
     return seen
 
@@ -52,13 +58,30 @@ def _take_devices(seen: Seen, sections: Mapping[str, str], text: str) -> None:
     after = _aliases(sections.get("AFTER", ""))
     told = list(_told_of(text.splitlines()))
     if told:
-        devices = [Device(path, "", before.get(path) or after.get(path)) for path in told]
+        aliases = after | before
+        devices = [Device(path, "", aliases.get(path) if added else None) for path, added in told]
     else:
         devices = devices_order(Device(path, "", alias) for path, alias in before.items())
         seen.notes.append("devices: those without a modalias are not in the recording")
         late = {path: alias for path, alias in after.items() if path not in before}
         devices += devices_order(Device(path, "", alias) for path, alias in late.items())
     seen.passes = (Pass("coldplug", tuple(devices)),) if devices else ()
+
+
+def _take_head(seen: Seen, head: str) -> None:
+    """What a recorded boot was made with."""
+    try:
+        found = json.loads(head)
+        workers, blacklist = found.get("children_max"), found.get("blacklist")
+        host = found.get("host_processors")
+    except (ValueError, AttributeError, RecursionError):
+        return
+    if isinstance(workers, int) and 0 < workers <= MANY:
+        seen.workers = workers
+    if isinstance(host, int) and 0 < host <= PROCESSORS_MOST:
+        seen.host_processors = host
+    if isinstance(blacklist, str):
+        seen.blacklist = tuple(canonical(name) for name in blacklist.split())
 
 
 def _aliases(lines: str) -> dict[str, str]:
@@ -68,15 +91,15 @@ def _aliases(lines: str) -> dict[str, str]:
     }
 
 
-def _told_of(lines: Iterable[str]) -> Iterator[str]:
-    """The paths that udevd was told of until it had settled, in that order."""
+def _told_of(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """The paths that udevd was told of until it had settled, in that order; was each added?"""
     order = []
     for line in lines:
         if line.endswith(_SETTLED):
             break
         if mark := _MARK.search(line):
-            order.append((int(mark[1]), mark[2]))
-    return (path for _, path in sorted(order))
+            order.append((int(mark[1]), mark[3], mark[2] in (None, "add")))
+    return ((path, added) for _, path, added in sorted(order))
 
 
 def inits(recording: Recording) -> dict[str, Init]:
@@ -99,3 +122,16 @@ def inits(recording: Recording) -> dict[str, Init]:
         name: Init(median(seconds) if seconds else None, 0 if name in live else failed.get(name, 0))
         for name, seconds in took.items()
     }
+
+
+def loads(recording: Recording) -> dict[str, Load]:
+    """What modules took that got as far as their init. A module's code has type 0."""
+    found: dict[str, Load] = {}
+    for call in recording.items:
+        if isinstance(call, ObservedCall) and call.module and call.outcome in (LIVE, INIT_FAILED):
+            if not call.length or not call.memory_size:
+                continue
+            typed = all(kind is not None for kind, _ in call.memory)
+            text = sum(size for kind, size in call.memory if kind == 0) if typed else None
+            found[call.module] = Load(call.length, call.memory_size, text)
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from modfs.machine import export_db, sysfs
 from modfs.machine.devices import Device, trigger_order
 from modfs.machine.folder import Folder
@@ -25,6 +27,7 @@ MODINFO_MOST = 64 << 20
 _UDEV_CONF = ("etc/udev/udev.conf", "run/udev/udev.conf", "usr/local/lib/udev/udev.conf",
               "usr/lib/udev/udev.conf", "lib/udev/udev.conf")  # fmt: skip
 _UDEV_CONF_D = ("usr/lib/udev/udev.conf.d", "run/udev/udev.conf.d", "etc/udev/udev.conf.d")
+_RELEASE = re.compile(r"\d[\w.+~-]{2,100}")
 _NOW = (
     "devices are those that are there now, in the order of systemd-udev-trigger.service: some came"
     " only with the drivers of others"
@@ -67,16 +70,18 @@ def look_at_devices(sys: Folder, seen: Seen) -> None:
 
 def _take_devices(seen: Seen, devices: list[Device], others: list[Device] | tuple[()]) -> None:
     order = trigger_order([*devices, *others])
-    seen.passes = (Pass("root", tuple(order)),)
+    if order:
+        seen.passes = (Pass("root", tuple(order)),)
     seen.notes += [_NOW, _INITRD]
     if not seen.processors:
         seen.processors = sum(device.subsystem == "cpu" for device in devices) or None
 
 
 def _kernel(folder: Folder, seen: Seen) -> None:
-    text = folder.read("proc/sys/kernel/osrelease")
-    if text and text.strip():
-        seen.release = text.strip()
+    """Its release, which names a folder as well; and its machine."""
+    text = (folder.read("proc/sys/kernel/osrelease") or "").strip()
+    if _RELEASE.fullmatch(text):
+        seen.release = text
         return
     for name in _UNAMES:
         release, machine = uname_of(folder.read(name) or "")
@@ -84,7 +89,7 @@ def _kernel(folder: Folder, seen: Seen) -> None:
             seen.release, seen.architecture = release, machine
             return
     trees = folder.names("lib/modules") or folder.names("usr/lib/modules")
-    if len(trees) == 1:
+    if len(trees) == 1 and _RELEASE.fullmatch(trees[0]):
         seen.release = trees[0]
 
 

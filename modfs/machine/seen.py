@@ -32,11 +32,24 @@ class Init:
         return errno.errorcode.get(self.fails, "")
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one load took, in bytes: ``size`` of the module without its signature, ``memory`` of
+    all, ``text`` of these for code; None: not seen."""
+
+    size: int
+    memory: int
+    text: int | None = None
+
+
 @dataclass(slots=True)
 class Seen:
     """``source``: what was looked at, for people. None, or empty: not seen; ``notes`` say so, and
     whatever else a reader of the machine file has to know. ``memory``: bytes. ``workers``: what
-    udev's children_max was set to. ``core``: bytes of modules in memory without init."""
+    udev's children_max was set to. ``core``: bytes of modules in memory without init; ``loads``:
+    what recorded loads took. ``blacklist``: what was told to leave alone besides modprobe.d.
+    ``speed``: of a processor, in billions of bytes a second that SHA-512 takes.
+    ``host_processors``: of the host of a guest."""
 
     source: str
     processors: int | None = None
@@ -47,6 +60,10 @@ class Seen:
     passes: tuple[Pass, ...] = ()
     inits: Mapping[str, Init] = field(default_factory=dict)
     core: Mapping[str, int] = field(default_factory=dict)
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    blacklist: tuple[str, ...] = ()
+    speed: float | None = None
+    host_processors: int | None = None
     notes: list[str] = field(default_factory=list)
 
     def kernel(self) -> tuple[str, tuple[str, ...]] | None:

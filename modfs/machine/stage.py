@@ -7,6 +7,7 @@ texts are copied from a Folder first, and module files when they are wanted.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from pathlib import Path
 
 from loader.tree.tree import Tree
@@ -19,40 +20,51 @@ _INDEXES = (
 )  # fmt: skip
 _INDEX_MOST = 64 << 20  # bytes; Debian's largest has 1.5 MB
 _MODULE_MOST = 1 << 30
-_CONFIG_MOST = 8 << 20
-_TREES = ("lib/modules", "usr/lib/modules")
 _MODPROBE = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
 
 
-class Stage:
-    """The tree of ``release`` and all of modprobe.d in ``root``, copied below ``to``."""
+def tree_below(root: Folder, release: str) -> str:
+    """Where the tree of a release is in a machine's /; "lib/modules/RELEASE" if it is not there."""
+    places = [f"{place}/{release}" for place in ("lib/modules", "usr/lib/modules")]
+    return next(filter(root.is_folder, places), places[0])
 
-    def __init__(self, root: Folder, release: str, to: Path) -> None:
-        self._root = root
-        self._from = next(
-            (f"{place}/{release}" for place in _TREES if root.is_folder(f"{place}/{release}")), ""
-        )
+
+class Stage:
+    """The tree of ``release`` and a modprobe.d, copied below ``to``."""
+
+    def __init__(self, release: str, to: Path, tree: Folder, below: str) -> None:
+        """``below``: where the tree is in the folder ``tree``."""
+        self._tree = tree
+        self._below = below
+        self._to = to
         self.folder = to / "lib/modules" / release
         self.folder.mkdir(parents=True)
-        self._copy_indexes(release)
+        for name in (*_INDEXES, "config"):
+            self._copy(tree, f"{below}/{name}", self.folder / name)
+
+    def take_settings(self, root: Folder) -> None:
+        """All of the modprobe.d of a machine's /, and the kernel's configuration."""
         for place in _MODPROBE:
-            self._copy_modprobe(f"{place}/modprobe.d", to)
-        self._to = to
+            for name in root.names(f"{place}/modprobe.d"):
+                if name.endswith(".conf"):
+                    path = f"{place}/modprobe.d/{name}"
+                    self._copy(root, path, self._to / path)
+        if not (self.folder / "config").exists():
+            self._copy(root, f"boot/config-{self.folder.name}", self.folder / "config")
 
-    def _copy_indexes(self, release: str) -> None:
-        for name in _INDEXES:
-            self._copy(f"{self._from}/{name}", self.folder / name, _INDEX_MOST)
-        for name in (f"{self._from}/config", f"boot/config-{release}"):
-            if not (self.folder / "config").exists():
-                self._copy(name, self.folder / "config", _CONFIG_MOST)
+    def take_modprobe(self, files: Iterable[Path]) -> None:
+        """These files of a modprobe.d. OSError."""
+        for file in files:
+            (self._settings / file.name).write_bytes(file.read_bytes())
 
-    def _copy_modprobe(self, folder: str, to: Path) -> None:
-        for name in self._root.names(folder):
-            if name.endswith(".conf"):
-                self._copy(f"{folder}/{name}", to / folder / name, _INDEX_MOST)
+    @property
+    def _settings(self) -> Path:
+        folder = self._to / "etc/modprobe.d"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
-    def _copy(self, path: str, to: Path, most: int) -> bool:
-        content = self._root.read_bytes(path, most)
+    def _copy(self, source: Folder, path: str, to: Path, most: int = _INDEX_MOST) -> bool:
+        content = source.read_bytes(path, most)
         if content is not None:
             to.parent.mkdir(parents=True, exist_ok=True)
             to.write_bytes(content)
@@ -60,9 +72,8 @@ class Stage:
 
     def blacklist(self, names: tuple[str, ...]) -> None:
         """As if a file of modprobe.d had these lines."""
-        folder = self._to / "etc/modprobe.d"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "~command-line.conf").write_text("".join(f"blacklist {n}\n" for n in names))
+        lines = "".join(f"blacklist {name}\n" for name in names)
+        (self._settings / "~told.conf").write_text(lines, "utf-8", "surrogateescape")
 
     def add_aliases(self, modinfo: str) -> None:
         """modules.alias and modules.softdep, where they are not there, by what modinfo printed of
@@ -88,7 +99,7 @@ class Stage:
             return False
         if posixpath.normpath(name) != name or name.startswith(".."):
             return False
-        return path.exists() or self._copy(f"{self._from}/{name}", path, _MODULE_MOST)
+        return path.exists() or self._copy(self._tree, f"{self._below}/{name}", path, _MODULE_MOST)
 
 
 def _of_modinfo(text: str) -> tuple[dict[str, list[str]], list[str]]:

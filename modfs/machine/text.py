@@ -10,30 +10,34 @@ from typing import Any
 
 from loader.documents.document import MANY
 from loader.simulate.machine import PROCESSORS_MOST, DescribedModule
+from loader.simulate.machine_file import MachineTable
 from modfs.machine.devices import Device
 from modfs.machine.seen import Init, Pass, Seen
 from modfs.machine.tree import Loaded, Lookup
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,55}")
+_FIELDS = MachineTable.__struct_fields__
 _NO_TREE = (
     "tree: none was there, so modules are not known; modfs simulate FILE --modules TREE looks"
     " modaliases up"
 )
-_ESTIMATED = (
-    '# "estimated": the file was not there. By its size in /proc/modules, as it is with modules of',
-    "# Debian's: size, init_memory and text.",
-)
+# How it is known what a module takes whose file was not there.
+_SOURCES = {
+    "estimated": "# estimated: by its size in /proc/modules, as it is with modules of Debian's.",
+    "recorded": "# recorded: what its load took; of its code, where that was not seen, a third.",
+}
 _SHOWN = 100  # characters of a line of comment
 
 
 @dataclass(slots=True)
 class Entry:
-    """Devices one after the other that ask for the same."""
+    """Devices one after the other that ask for the same. ``of_processors``: the folder of those
+    that there is one of for each processor."""
 
     modules: tuple[str, ...]
     alias: str | None
     name: str
-    of_processors: bool
+    of_processors: str = ""
     count: int = 1
 
 
@@ -64,7 +68,8 @@ class MachineText:
         for device, asked in zip(each.devices, lists, strict=True):
             names = tuple(filter(self._is_known, asked))
             alias = device.alias if names or self.lookup is None else None
-            entry = Entry(names, alias, device.kind, device.is_processor)
+            folder = device.folder if device.is_processor else ""
+            entry = Entry(names, alias, device.kind, folder)
             if current and _is_alike(current, entry) and current.count < MANY:
                 current.count += 1
             else:
@@ -119,6 +124,10 @@ class MachineText:
         else:
             yield f"processors = {processors}"
         yield f"memory = {seen.memory}" if seen.memory else "# memory: not seen"
+        if seen.speed is not None and "speed" in _FIELDS:
+            yield f"speed = {seen.speed:.2f} # SHA-512, measured"
+        if seen.host_processors and "host_processors" in _FIELDS:
+            yield f"host_processors = {seen.host_processors}"
         kernel = seen.kernel()
         if kernel is None:
             yield "# kernel: not seen"
@@ -161,8 +170,7 @@ class MachineText:
         devices may have been cut short, but no processor is without one of its own."""
         if not entry.of_processors or self.seen.processors is None:
             return False
-        own = (entry.alias or "").startswith("cpu:") or entry.name == "cpu"
-        if own:
+        if entry.of_processors == "/devices/system/cpu":
             return entry.count <= self.seen.processors
         return entry.count == self.seen.processors
 
@@ -170,10 +178,11 @@ class MachineText:
         if self.loaded is None or not self.loaded.modules:
             return
         yield from ("", "[modules]")
-        if self.loaded.estimated:
-            yield from _ESTIMATED
+        for source in sorted(set(self.loaded.sources.values())):
+            yield _SOURCES[source]
         for name, module in sorted(self.loaded.modules.items()):
-            note = " # estimated" if name in self.loaded.estimated else ""
+            source = self.loaded.sources.get(name, "")
+            note = f" # {source}" if source else ""
             init = self.seen.inits.get(name, Init())
             yield f"{name} = {_inline(self._fields(module, init))}{note}"
 

@@ -17,7 +17,7 @@ from loader.simulate.from_tree import TreeModules
 from loader.simulate.machine import DescribedModule
 from loader.tree.modprobe import modprobe
 from loader.words import module_name
-from modfs.machine.seen import Seen
+from modfs.machine.seen import Load, Seen
 
 # Of 89 modules of Debian's 6.12, medians: bytes of the file for each byte of memory without init;
 # bytes of init for each of those; code of them.
@@ -25,11 +25,12 @@ _FILE, _INIT, _TEXT = 1.66, 0.5, 0.33
 
 
 class Loaded(NamedTuple):
-    """``modules``: by their names. ``estimated``: those whose files were not there. ``missing``:
+    """``modules``: by their names. ``sources``: how it is known what those
+    take whose files were not there. ``missing``:
     those of which nothing is known. ``compression``: of the files."""
 
     modules: dict[str, DescribedModule]
-    estimated: set[str]
+    sources: dict[str, str]
     missing: dict[str, str]
     compression: str
 
@@ -65,7 +66,7 @@ class Lookup:
     def loaded(self, names: Iterable[str], seen: Seen) -> Loaded:
         """All that ``names`` are and need."""
         config = self._config(seen)
-        found = Loaded({}, set(), {}, "none")
+        found = Loaded({}, {}, {}, "none")
         left = list(names)
         while left:
             name = left.pop()
@@ -87,11 +88,15 @@ class Lookup:
                 found.modules[name] = self._source.described(name, path, config)
             except UserError as error:
                 found.missing[name] = str(error).rpartition(": ")[2]
+        elif name in seen.loads:
+            load, core = seen.loads[name], seen.core.get(name)
+            found.modules[name] = _recorded(name, load, core, self._needs(name))
+            found.sources[name] = "recorded"
         elif name in seen.core:
             found.modules[name] = _estimated(name, seen.core[name], self._needs(name))
-            found.estimated.add(name)
+            found.sources[name] = "estimated"
         else:
-            found.missing[name] = "its file is not there, and it is not in /proc/modules"
+            found.missing[name] = "its file was not there, and it was not loaded"
 
     def _config(self, seen: Seen) -> Config:
         kernel = seen.kernel()
@@ -112,6 +117,17 @@ class Lookup:
             return read_kconfig(path).compression if path else None
         except (UserError, OSError):
             return None
+
+
+def _recorded(name: str, load: Load, core: int | None, needs: tuple[str, ...]) -> DescribedModule:
+    memory = page_align(load.memory)
+    if core is None or not core <= memory:
+        core = round(memory / (1 + _INIT))
+    init = memory - page_align(core)
+    text = page_align(round(core * _TEXT)) if load.text is None else page_align(load.text)
+    text = min(text, memory - init)
+    layout = Layout(text=text, data=memory - init - text, init_data=init)
+    return DescribedModule(name, load.size, layout, None, needs)
 
 
 def _estimated(name: str, core: int, needs: tuple[str, ...]) -> DescribedModule:

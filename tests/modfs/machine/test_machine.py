@@ -166,7 +166,8 @@ def test_the_order_of_a_recorded_coldplug(modfs: Modfs, tmp_path: Path) -> None:
         "@MACHINE\n2\nLinux (none) 6.12.1-x #1 SMP x86_64 GNU/Linux\nMemTotal: 2048 kB\n@END\n"
         "@BEFORE\n/sys/devices/a b:1\n/sys/devices/c b:2\n@END\n"
         "@AFTER\n/sys/devices/a b:1\n/sys/devices/c b:2\n/sys/devices/a/late b:3\n@END\n"
-        f"@TRACE\n{mark} 9 /devices/a/late\n{mark} 7 /devices/a\n{mark} 8 /devices/c\n"
+        f"@TRACE\n{mark} 9 /devices/a/late\n{mark} 7 add /devices/a\n{mark} 8 add /devices/c\n"
+        f"{mark} 11 bind /devices/c\n"
         "  x-1  [000] .....  1.500000: module_load: some_module O\n"
         "  x-1  [000] .....  2.000000: tracing_mark_write: moment settled\n"
         f"{mark} 10 /devices/after\n@END\n"
@@ -174,6 +175,7 @@ def test_the_order_of_a_recorded_coldplug(modfs: Modfs, tmp_path: Path) -> None:
     done = modfs("machine", boot)
     document = written(done)
     assert list(asked(document)) == ["b:1", "b:2", "b:3"]
+    assert len(document["coldplug"][0]["devices"]) == 4  # what is bound asks for nothing
     assert document["processors"] == 2 and document["memory"] == 2048 << 10
 
 

@@ -1,0 +1,1 @@
+"""Many boots: machines, kernels, processors and seeds, in parallel, with results in a file."""
