@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from loader.words import printable
@@ -20,5 +21,6 @@ def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> Iter
 
 
 def put(lines: Iterable[str]) -> None:
-    """On standard output, as they can be printed."""
-    print(*(printable(line) for text in lines for line in text.split("\n")), sep="\n")
+    """On standard output, as they can be printed; tabs and ends of lines stay."""
+    for text in lines:
+        print(re.sub(r"[^\t\n]+", lambda part: printable(part[0]), text))
