@@ -30,6 +30,7 @@ from modfs.run.helpers import serve_helpers, start_kthreadd
 from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
+from modfs.run.module_events import send_events
 from modfs.run.module_view import SysModuleView
 from modfs.run.own_views import OwnViews
 from modfs.run.scout import Scout
@@ -180,7 +181,7 @@ def _serve_views(
         ),
         "proc": ProcView(proc, server.client, real, settings=engine.sysctls()),
         **engine.views(server, own),
-        **_device_views(keeper, devices),
+        **_device_views(engine, keeper, devices),
     }
     settled = threading.Event()
     failed: list[BaseException] = []
@@ -198,7 +199,8 @@ def _serve_views(
         raise failed[0]
 
 
-def _device_views(keeper: Keeper, devices: tuple[Device, ...]) -> dict[str, View]:
+def _device_views(engine: Engine, keeper: Keeper, devices: tuple[Device, ...]) -> dict[str, View]:
+    """The view of described devices, if there are any, with their events and those of modules."""
     channel = keeper.uevents
     if channel is None:
         return {}
@@ -206,6 +208,8 @@ def _device_views(keeper: Keeper, devices: tuple[Device, ...]) -> dict[str, View
     def send(device: Device, event: Synthetic) -> None:
         uevents.send(channel, uevents.message(device, event))
 
+    if isinstance(engine, OwnEngine):
+        send_events(engine.kernel.kernel, send)
     return {device_places.VIEW: DeviceView(devices, send)}
 
 
