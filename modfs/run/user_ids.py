@@ -69,7 +69,7 @@ def described() -> str:
     why = why_one("uid")
     if why is not None:
         return f"modfs run: root is the only user, for {why}"
-    return f"modfs run: {sum(each.numbers for each in ranges('uid', 0))} users"
+    return f"modfs run: up to {sum(each.numbers for each in ranges('uid', 0))} users"
 
 
 class Mapper:
