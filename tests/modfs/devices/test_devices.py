@@ -108,17 +108,35 @@ def test_what_is_written_to_uevent_is_sent(
     assert sent == [(path, Synthetic("add", (("SYNTH_UUID", "0"),)))]
 
 
-def test_synthetic_events_as_the_kernel_takes_them() -> None:
-    """kobject_action_args: words of letters and digits only (Documentation/ABI/testing)."""
-    assert synthetic(b"change\0").action == "change"
-    assert synthetic(f"add {UUID} A=1 B=abc\n".encode()) == Synthetic(
-        "add", (("SYNTH_UUID", UUID), ("SYNTH_ARG_A", "1"), ("SYNTH_ARG_B", "abc"))
-    )
-    wrong = ("", "\n", "ad", "addx", "add ", "add x", f"add {UUID} ", f"add {UUID} A", "ADD")
-    for text in (*wrong, f"add {UUID} A=", f"add {UUID} =1", f"add {UUID} A_B=1"):
+# Written to /sys/devices/system/cpu/cpu0/uevent of a booted 6.12.117 (Debian's cloud kernel).
+TAKEN = (
+    *(
+        "add\n",
+        "add",
+        "change\0",
+        f"add {UUID}",
+        f"add {UUID}\n",
+        f"add {UUID} A=1 B=abc\n",
+        "bind",
+    ),
+)
+REFUSED = (
+    *("\n", "ad", "addx", "add ", "add x", f"add {UUID} ", f"add {UUID} A", f"add {UUID} A="),
+    *(f"add {UUID} =1", f"add {UUID} A_B=1", f"add {UUID} A=1 ", f"add {UUID}  A=1", "ADD"),
+    *("add\n\n", f"add {UUID}x", f"add {UUID} A=1\n\n"),
+)
+
+
+def test_synthetic_events_as_a_booted_kernel_takes_them() -> None:
+    for text in TAKEN:
+        assert synthetic(text.encode()).action == text[: len(text.split()[0])].strip("\0")
+    for text in REFUSED:
         with pytest.raises(OSError) as caught:
             synthetic(text.encode())
         assert caught.value.errno == errno.EINVAL, text
+    assert synthetic(TAKEN[0].encode()).properties == (("SYNTH_UUID", "0"),)
+    arguments = ("SYNTH_UUID", UUID), ("SYNTH_ARG_A", "1"), ("SYNTH_ARG_B", "abc")
+    assert synthetic(TAKEN[5].encode()).properties == arguments
 
 
 def test_the_message_has_the_kernels_order() -> None:
