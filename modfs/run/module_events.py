@@ -27,7 +27,7 @@ def send_events(kernel: Kernel, send: Callable[[Device, Synthetic], None]) -> No
         action = _ACTIONS.get(item.outcome) if isinstance(item, Course) else None
         if action is not None:
             with suppress(OSError):  # nobody could hear it
-                send(_module(_name(item)), Synthetic(action, ()))
+                send(module(_name(item)), Synthetic(action, ()))
 
     kernel.listener = listener
 
@@ -38,5 +38,6 @@ def _name(course: Course) -> str:
     return course.facts.name if course.facts is not None else ""
 
 
-def _module(name: str) -> Device:
+def module(name: str) -> Device:
+    """One as the kernel tells of it."""
     return Device(f"/module/{name}", "module", (), {}, {})

@@ -21,7 +21,7 @@ from modfs.devices.description import Device
 from modfs.devices.uevents import Synthetic
 from modfs.devices.view import DeviceView
 from modfs.fuse.server import Server
-from modfs.run import caught, device_places, own_views, sandbox, seccomp
+from modfs.run import caught, device_places, module_events, own_views, sandbox, seccomp
 from modfs.run.addresses import Addresses
 from modfs.run.autoload import Autoload
 from modfs.run.caught import Rules
@@ -30,7 +30,6 @@ from modfs.run.helpers import serve_helpers, start_kthreadd
 from modfs.run.intercept import Supervisor
 from modfs.run.keeper import Keeper
 from modfs.run.kthreadd import Kthreadd
-from modfs.run.module_events import send_events
 from modfs.run.module_view import SysModuleView
 from modfs.run.own_views import OwnViews
 from modfs.run.scout import Scout
@@ -175,14 +174,22 @@ def _serve_views(
     addresses = Addresses(server)
     proc = {"modules": addresses.proc_modules(engine.proc_modules), **engine.proc_files()}
     files = addresses.module_files(engine.module_files)
+    send = _sender(keeper)
     views: dict[str, View] = {
         "module": SysModuleView(
-            engine.module_names, files, engine.compression, engine.parameters()
+            engine.module_names,
+            files,
+            engine.compression,
+            engine.parameters(),
+            lambda name, event: send(module_events.module(name), event),
         ),
         "proc": ProcView(proc, server.client, real, settings=engine.sysctls()),
         **engine.views(server, own),
-        **_device_views(engine, keeper, devices),
     }
+    if devices:
+        views[device_places.VIEW] = DeviceView(devices, send)
+        if isinstance(engine, OwnEngine):
+            module_events.send_events(engine.kernel.kernel, send)
     settled = threading.Event()
     failed: list[BaseException] = []
 
@@ -199,18 +206,12 @@ def _serve_views(
         raise failed[0]
 
 
-def _device_views(engine: Engine, keeper: Keeper, devices: tuple[Device, ...]) -> dict[str, View]:
-    """The view of described devices, if there are any, with their events and those of modules."""
+def _sender(keeper: Keeper) -> Callable[[Device, Synthetic], None]:
+    """Sends events into the sandbox, where those of devices are heard."""
     channel = keeper.uevents
     if channel is None:
-        return {}
-
-    def send(device: Device, event: Synthetic) -> None:
-        uevents.send(channel, uevents.message(device, event))
-
-    if isinstance(engine, OwnEngine):
-        send_events(engine.kernel.kernel, send)
-    return {device_places.VIEW: DeviceView(devices, send)}
+        return lambda device, event: None
+    return lambda device, event: uevents.send(channel, uevents.message(device, event))
 
 
 def _leave_terminal() -> None:
