@@ -25,6 +25,7 @@ modfs run --devices "$folder/processors.umockdev" "$@" -- sh -ec '
     for udevd in /usr/lib/systemd/systemd-udevd /lib/systemd/systemd-udevd; do
         [ ! -x "$udevd" ] || break
     done
+    [ -x "$udevd" ] || { echo "systemd-udevd is missing: it is in the package udev" >&2; exit 1; }
     export SYSTEMD_IGNORE_CHROOT=1 # inside a chroot, udevadm does nothing
     "$udevd" --daemon --children-max="$1" 2>/dev/null
     udevadm trigger --type=devices --action=add --settle

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loader.errors import UserError, in_words
+from loader.words import shown
 
 _PATH = re.compile(r"/devices(/[^/\0]+)+")
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
@@ -47,7 +48,7 @@ def read_devices(path: Path) -> tuple[Device, ...]:
     for number, lines in _paragraphs(text):
         device = _device(f"{path}:{number}", lines)
         if device.path in found:
-            raise UserError(f"{path}:{number}: {device.path} is described twice")
+            raise UserError(f"{path}:{number}: {shown(device.path)} is described twice")
         found[device.path] = device
     if not found:
         raise UserError(f"{path}: no device is described, as umockdev-record prints them")
@@ -79,7 +80,7 @@ def _device(place: str, lines: list[str]) -> Device:
         if kind in "NS" and rest:
             continue
         if kind not in "EAHL" or not equals or not _is_name(key):
-            raise UserError(f"{place}: {path}: {line[:60]!r} is no line of a description")
+            raise UserError(f"{place}: {shown(path)}: {shown(line)} is no line of a description")
         if kind == "E":
             properties[key] = value
         elif kind == "L":
@@ -87,7 +88,7 @@ def _device(place: str, lines: list[str]) -> Device:
         else:
             attributes[key] = _bytes(place, path, key, value) if kind == "H" else _plain(value)
     if "SUBSYSTEM" not in properties or not _is_name(properties["SUBSYSTEM"], "/"):
-        raise UserError(f"{place}: {path}: E: SUBSYSTEM= is missing")
+        raise UserError(f"{place}: {shown(path)}: E: SUBSYSTEM= is missing")
     subsystem = properties.pop("SUBSYSTEM")
     return Device(path, subsystem, tuple(_of_kernel(properties)), attributes, links)
 
@@ -120,4 +121,4 @@ def _bytes(place: str, path: str, key: str, value: str) -> bytes:
     try:
         return bytes.fromhex(value)
     except ValueError:
-        raise UserError(f"{place}: {path}: H: {key}: no bytes in hexadecimal") from None
+        raise UserError(f"{place}: {shown(path)}: H: {shown(key)}: no hexadecimal") from None

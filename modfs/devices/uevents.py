@@ -38,7 +38,7 @@ def synthetic(data: bytes) -> Synthetic:
         raise _invalid()
     if not space:
         return Synthetic(action, (("SYNTH_UUID", "0"),))
-    uuid, *arguments = rest.removesuffix("\n").split(" ")
+    uuid, *arguments = rest.split(" ")
     found = [_ARGUMENT.fullmatch(argument) for argument in arguments]
     if not _UUID.fullmatch(uuid) or None in found:
         raise _invalid()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -17,6 +18,7 @@ from modfs.mount.control_file import TextFile
 _Node = TypeVar("_Node")
 FOLDERS = ("devices", "bus", "class", "block", "dev")
 """What it stands for in /sys."""
+_NUMBER = re.compile(rb"([0-9]+:[0-9]+)\n?")
 _SIZE = 4096  # bytes: one page, whatever is in a file (sysfs_add_file_mode_ns)
 _FILE = Attributes(stat.S_IFREG | 0o444, size=_SIZE)
 _UEVENT = Attributes(stat.S_IFREG | 0o644, size=_SIZE)
@@ -62,11 +64,13 @@ class DeviceView:
         self._folders: dict[str, dict[str, None]] = {"": {}}
         for name in FOLDERS:
             self._folder(f"/{name}")
+        devices = tuple(devices)
+        for device in devices:
+            self._folder(device.path)
         for device in devices:
             self._add(device)
 
     def _add(self, device: Device) -> None:
-        self._folder(device.path)
         self._place(self._uevents, f"{device.path}/uevent", device)
         for name, text in device.attributes.items():
             self._place(self._files, f"{device.path}/{name}", text)
@@ -76,11 +80,15 @@ class DeviceView:
             self._place(self._links, link, target)
 
     def _place(self, table: dict[str, _Node], path: str, node: _Node) -> None:
-        if path in self._folders or path in self._uevents:  # of another device
+        """Nothing is placed over or below what is no folder."""
+        if path in self._folders or any(self._is_leaf(above) for above in _with_above(path)):
             return
-        table.setdefault(path, node)
+        table[path] = node
         folder, _, name = path.rpartition("/")
         self._folder(folder)[name] = None
+
+    def _is_leaf(self, path: str) -> bool:
+        return path in self._files or path in self._links or path in self._uevents
 
     def _folder(self, path: str) -> dict[str, None]:
         """Its names; it is made, with those above."""
@@ -136,6 +144,13 @@ def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+def _with_above(path: str) -> Iterator[str]:
+    """A path and those of the folders above."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
 def _name(path: bytes) -> str:
     return os.fsdecode(path).rstrip("/")
 
@@ -153,6 +168,6 @@ def _links_of(device: Device) -> Iterator[tuple[str, str]]:
         yield f"/class/{device.subsystem}/{name}", f"../..{device.path}"
     if device.subsystem == "block":
         yield f"/block/{name}", f"..{device.path}"
-    if number := device.attributes.get("dev", b"").strip().decode("ascii", "replace"):
+    if number := _NUMBER.fullmatch(device.attributes.get("dev", b"")):
         kind = "block" if device.subsystem == "block" else "char"
-        yield f"/dev/{kind}/{number}", f"../..{device.path}"
+        yield f"/dev/{kind}/{number[1].decode()}", f"../..{device.path}"

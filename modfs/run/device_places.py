@@ -15,7 +15,7 @@ from pathlib import Path
 from loader.errors import UserError, in_words
 from modfs.devices import uevents
 from modfs.devices.view import FOLDERS
-from modfs.linux import CLONE_NEWNET, failure, libc
+from modfs.linux import CLONE_NEWNET, CLONE_NEWUSER, failure, libc
 from modfs.run import sandbox
 
 ENVIRONMENT = {"SYSTEMD_DEVICE_VERIFY_SYSFS": "0"}
@@ -32,14 +32,39 @@ _LINKS = {
 }
 
 
-def enter_network() -> socket.socket:
-    """A network namespace of our own, and what events are sent into it with. UserError."""
-    if libc.unshare(CLONE_NEWNET):
+def enter_network(user: bool) -> socket.socket:
+    """A network namespace of our own, and what events are sent into it with. ``user``: this process
+    is in a user namespace of ours. UserError."""
+    if (user or not _enter_foreign_network()) and libc.unshare(CLONE_NEWNET):
         raise UserError(f"no network namespace can be had: {in_words(failure())}")
     try:
         return uevents.channel()
     except OSError as error:
         raise UserError(f"events of devices cannot be sent: {in_words(error)}") from None
+
+
+def _enter_foreign_network() -> bool:
+    """One that belongs to another user namespace: those of the first one are told of the host's own
+    events, too (uevent_net_init). False: there can be none."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if not child:
+        ours.close()
+        if not libc.unshare(CLONE_NEWUSER | CLONE_NEWNET):
+            theirs.send(b"made")
+            theirs.recv(1)  # until it has been entered
+        os._exit(0)
+    theirs.close()
+    try:
+        if not ours.recv(4):
+            return False
+        network = os.open(f"/proc/{child}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        entered = not libc.setns(network, CLONE_NEWNET)
+        os.close(network)
+        return entered
+    finally:
+        ours.close()
+        os.waitpid(child, 0)
 
 
 def place_devices() -> None:

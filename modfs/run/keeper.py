@@ -108,7 +108,7 @@ def _hold_nothing_else(*keep: int) -> None:
 def _make(channel: socket.socket, devices: bool) -> None:
     """The namespaces, and the mount of the views."""
     user = sandbox.enter()
-    uevents = device_places.enter_network() if devices else None
+    uevents = device_places.enter_network(user) if devices else None
     sandbox.prepare()
     fuse = sandbox.mount_views()
     mount = top_mount(str(sandbox.VIEWS))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
+from modfs.devices.uevents import Synthetic, synthetic
 from modfs.fuse.files import DIRECTORY, Attributes
 from modfs.mount.control_file import TextFile
 from modfs.run.views import Opened
@@ -23,22 +24,21 @@ def _error(number: int) -> OSError:
 
 
 class Uevent(TextFile):
-    """/sys/module/NAME/uevent: takes an event's name (kobject_synth_uevent), and tells nobody."""
+    """/sys/module/NAME/uevent: an event for whoever hears those of the sandbox, if anybody can."""
 
-    __slots__ = ()
-    ACTIONS = frozenset(b"add remove change move online offline bind unbind".split())
+    __slots__ = ("_send",)
 
-    def __init__(self) -> None:
+    def __init__(self, send: Callable[[Synthetic], None]) -> None:
         super().__init__(str)
+        self._send = send
 
     def read(self, size: int, offset: int) -> bytes:
         """OSError: EIO, as of an attribute that shows nothing (module_attr_show)."""
         raise _error(errno.EIO)
 
     def write(self, data: bytes) -> int:
-        """OSError: EINVAL, no such event. What follows its name goes with it."""
-        if data.removesuffix(b"\n").partition(b" ")[0] not in self.ACTIONS:
-            raise _error(errno.EINVAL)
+        """OSError: EINVAL, no such event."""
+        self._send(synthetic(data))
         return len(data)
 
 
@@ -77,9 +77,11 @@ class SysModuleView:
         files: Callable[[str], dict[str, str]],
         compression: str,
         parameters: Parameters | None = None,
+        send: Callable[[str, Synthetic], None] = lambda module, event: None,
     ) -> None:
         """``names`` of all; ``files`` of one, with their texts, empty if it is not there. Without
-        ``parameters`` those can be read only."""
+        ``parameters`` those can be read only. ``send``: an event of a module."""
+        self._send = send
         self._module_names = names
         self._module_files = files
         self._parameters = parameters
@@ -150,7 +152,7 @@ class SysModuleView:
             if flags & os.O_ACCMODE != forbidden and not mode & needed:
                 raise _error(errno.EACCES)
         if self._is_uevent(path):
-            return Uevent()
+            return Uevent(partial(self._send, os.fsdecode(path.split(b"/")[1])))
         text = self._file(path)
         if text is None:
             raise _error(errno.ENOENT)

@@ -21,7 +21,7 @@ from modfs.devices.description import Device
 from modfs.devices.uevents import Synthetic
 from modfs.devices.view import DeviceView
 from modfs.fuse.server import make_server
-from modfs.run import caught, device_places, own_views, sandbox, seccomp
+from modfs.run import caught, device_places, module_events, own_views, sandbox, seccomp
 from modfs.run.addresses import Addresses
 from modfs.run.autoload import Autoload
 from modfs.run.caught import Rules
@@ -178,13 +178,21 @@ def _serve_views(
     addresses = Addresses(server)
     proc = {"modules": addresses.proc_modules(engine.proc_modules), **engine.proc_files()}
     modules = addresses.module_files(engine.module_files)
+    send = _sender(keeper)
     views: dict[str, View] = {
         "module": SysModuleView(
-            engine.module_names, modules, engine.compression, engine.parameters()
+            engine.module_names,
+            modules,
+            engine.compression,
+            engine.parameters(),
+            lambda name, event: send(module_events.module(name), event),
         ),
         **engine.views(server, own),
-        **_device_views(keeper, devices),
     }
+    if devices:
+        views[device_places.VIEW] = DeviceView(devices, send)
+        if isinstance(engine, OwnEngine):
+            module_events.send_events(engine.kernel.kernel, send)
     views["proc"] = ProcView(
         proc, server.client, real, settings=engine.sysctls(), private=engine.private_files()
     )
@@ -207,15 +215,12 @@ def _serve_views(
         raise failed[0]
 
 
-def _device_views(keeper: Keeper, devices: tuple[Device, ...]) -> dict[str, View]:
+def _sender(keeper: Keeper) -> Callable[[Device, Synthetic], None]:
+    """Sends events into the sandbox, where those of devices are heard."""
     channel = keeper.uevents
     if channel is None:
-        return {}
-
-    def send(device: Device, event: Synthetic) -> None:
-        uevents.send(channel, uevents.message(device, event))
-
-    return {device_places.VIEW: DeviceView(devices, send)}
+        return lambda device, event: None
+    return lambda device, event: uevents.send(channel, uevents.message(device, event))
 
 
 def _leave_terminal() -> None:

@@ -26,8 +26,10 @@ SPECS = (
 )
 SLOW = '{"init": {"frequency": {"seconds": 0.5, "returns": "ENODEV"}}}'
 
+UDEVD = ("/usr/lib/systemd/systemd-udevd", "/lib/systemd/systemd-udevd")
+
 pytestmark = pytest.mark.skipif(
-    not any(os.access(f"{place}/systemd/systemd-udevd", os.X_OK) for place in ("/usr/lib", "/lib")),
+    not any(os.access(path, os.X_OK) for path in UDEVD),
     reason="udev is not installed",
 )
 
@@ -154,6 +156,46 @@ def test_events_are_heard_by_udevadm_monitor(run: Run, tmp_path: Path) -> None:
         "ACTION=add", "DEVPATH=/devices/system/cpu/cpu0", "SUBSYSTEM=cpu", "SYNTH_UUID=0",
         "MODALIAS=cpu:x",
     }  # fmt: skip
+
+
+def test_modules_have_events_of_their_own(run: Run, tmp_path: Path) -> None:
+    """In the kernel's order; one whose init routine fails has none."""
+    (tmp_path / "some.umockdev").write_text(DESCRIPTION)
+    done = run(
+        "stdbuf -oL udevadm monitor --kernel --property >heard &"
+        " until grep -q ^KERNEL heard; do sleep 0.1; done;"
+        " modprobe bad; modprobe middle; modprobe middle; echo change >/sys/module/base/uevent;"
+        " rmmod middle;"
+        " until grep -q ACTION=remove heard; do sleep 0.1; done; kill $!; cat heard",
+        options=("--devices", "some.umockdev"),
+        shell="bash",
+    )
+    event = re.compile(
+        r"^ACTION=(.*)\nDEVPATH=(.*)\nSUBSYSTEM=module\n(SYNTH_UUID=0)?", re.MULTILINE
+    )
+    assert event.findall(done.stdout) == [
+        ("add", "/module/base", ""), ("add", "/module/middle", ""),
+        ("change", "/module/base", "SYNTH_UUID=0"), ("remove", "/module/middle", ""),
+    ]  # fmt: skip
+
+
+def test_a_rule_for_a_module_loads_another(folder: Path, environment: dict[str, str]) -> None:
+    """80-drivers.rules has the one of parport_pc load ppdev."""
+    write_tree(folder / "ports", (ModuleSpec("parport_pc"), ModuleSpec("ppdev")))
+    (folder / "base/lib/modules/2.0").symlink_to(folder / "ports")
+    subprocess.run(["depmod", "-b", folder / "base", "2.0"], check=True, capture_output=True)
+    (folder / "some.umockdev").write_text(DESCRIPTION)
+    udevd = next(path for path in UDEVD if os.access(path, os.X_OK))
+    script = (
+        f"export SYSTEMD_IGNORE_CHROOT=1; {udevd} --daemon; modprobe parport_pc;"
+        " udevadm settle; udevadm control --exit; cut -d' ' -f1 /proc/modules"
+    )
+    words = ["modfs", "run", "--modules", str(folder / "ports"), "--devices", "some.umockdev"]
+    done = subprocess.run(
+        [*words, "--", "sh", "-c", script], env=environment, cwd=folder, capture_output=True,
+        text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == ["ppdev", "parport_pc"]
 
 
 def test_no_device_of_the_host_can_be_triggered(run: Run, tmp_path: Path) -> None:

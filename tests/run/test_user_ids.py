@@ -83,7 +83,7 @@ def test_there_is_only_root_without(
 @pytest.mark.parametrize("user", [NOBODY, GAMES])
 def test_how_many_are_told(folder: Path, environment: dict[str, str], user: int) -> None:
     done = run_as_nobody("modfs --version", folder, environment, user=user, first=SUBORDINATE)
-    users = f"{1 + 1000 + 64536} users"
+    users = f"up to {1 + 1000 + 64536} users"
     if user == GAMES:
         users = "root is the only user, for /etc/subuid has no more for you"
     elif shutil.which("newuidmap") is None:

@@ -16,34 +16,7 @@ from modfs.devices.uevents import Synthetic, message, synthetic
 from modfs.devices.view import DeviceView
 
 UUID = "7c1a2f2e-5a04-4f1e-8f1b-0d0f6d0a9a11"
-RECORDED = r"""# of a laptop
-P: /devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda
-N: sda
-S: disk/by-id/ata-X
-E: DEVLINKS=/dev/disk/by-id/ata-X
-E: DEVNAME=/dev/sda
-E: DEVTYPE=disk
-E: ID_BUS=ata
-E: MAJOR=8
-E: MINOR=0
-E: SUBSYSTEM=block
-A: dev=8:0\n
-A: queue/rotational=0\n
-A: stat=\t1 2\\3\n
-H: wwid=ff00
-L: device=../../../0:0:0:0
-
-
-P: /devices/pci0000:00/0000:00:17.0
-E: MODALIAS=pci:v00008086d0000A102
-E: SUBSYSTEM=pci
-"""
-
-
-@pytest.fixture
-def described(tmp_path: Path) -> Path:
-    (tmp_path / "laptop.umockdev").write_text(RECORDED)
-    return tmp_path / "laptop.umockdev"
+DESCRIBED = Path(__file__).with_name("laptop.umockdev")
 
 
 @pytest.fixture
@@ -52,9 +25,9 @@ def sent() -> list[tuple[str, Synthetic]]:
 
 
 @pytest.fixture
-def view(described: Path, sent: list[tuple[str, Synthetic]]) -> DeviceView:
+def view(sent: list[tuple[str, Synthetic]]) -> DeviceView:
     return DeviceView(
-        read_devices(described), lambda device, event: sent.append((device.path, event))
+        read_devices(DESCRIBED), lambda device, event: sent.append((device.path, event))
     )
 
 
@@ -62,8 +35,8 @@ def read(view: DeviceView, path: str) -> bytes:
     return view.open_file(path.encode()).read(4096, 0)
 
 
-def test_a_recorded_description(described: Path) -> None:
-    disk, controller = read_devices(described)
+def test_a_recorded_description() -> None:
+    disk, controller = read_devices(DESCRIBED)
     assert disk.subsystem == "block"
     assert disk.properties == (
         ("DEVNAME", "sda"), ("DEVTYPE", "disk"), ("MAJOR", "8"), ("MINOR", "0")
@@ -78,13 +51,13 @@ WRONG = {
     "": "no device is described",
     "E: SUBSYSTEM=cpu\n": ":1: a device begins with a line such as P: /devices/system/cpu/cpu0",
     "P: /devices/../x\nE: SUBSYSTEM=cpu\n": ":1: a device begins",
-    "\n\nP: /devices/x\nE: A=b\n": ":3: /devices/x: E: SUBSYSTEM= is missing",
-    "P: /devices/x\nE: SUBSYSTEM=a/b\n": ":1: /devices/x: E: SUBSYSTEM= is missing",
-    "P: /devices/x\nX: a=b\n": ":1: /devices/x: 'X: a=b' is no line of a description",
+    "\n\nP: /devices/x\nE: A=b\n": ":3: '/devices/x': E: SUBSYSTEM= is missing",
+    "P: /devices/x\nE: SUBSYSTEM=a/b\n": ":1: '/devices/x': E: SUBSYSTEM= is missing",
+    "P: /devices/x\nX: a=b\n": ":1: '/devices/x': 'X: a=b' is no line of a description",
     "P: /devices/x\nE: SUBSYSTEM\n": "'E: SUBSYSTEM' is no line",
     "P: /devices/x\nA: ../../y=1\n": "is no line",
-    "P: /devices/x\nH: y=1z\n": ":1: /devices/x: H: y: no bytes in hexadecimal",
-    "P: /devices/x\nE: SUBSYSTEM=a\n\nP: /devices/x\nE: SUBSYSTEM=a\n": ":4: /devices/x is descr",
+    "P: /devices/x\nH: y=1z\n": ":1: '/devices/x': H: 'y': no hexadecimal",
+    "P: /devices/x\nE: SUBSYSTEM=a\n\nP: /devices/x\nE: SUBSYSTEM=a\n": ":4: '/devices/x' is descr",
 }
 
 
@@ -135,17 +108,35 @@ def test_what_is_written_to_uevent_is_sent(
     assert sent == [(path, Synthetic("add", (("SYNTH_UUID", "0"),)))]
 
 
-def test_synthetic_events_as_the_kernel_takes_them() -> None:
-    """kobject_action_args: words of letters and digits only (Documentation/ABI/testing)."""
-    assert synthetic(b"change\0").action == "change"
-    assert synthetic(f"add {UUID} A=1 B=abc\n".encode()) == Synthetic(
-        "add", (("SYNTH_UUID", UUID), ("SYNTH_ARG_A", "1"), ("SYNTH_ARG_B", "abc"))
-    )
-    wrong = ("", "\n", "ad", "addx", "add ", "add x", f"add {UUID} ", f"add {UUID} A", "ADD")
-    for text in (*wrong, f"add {UUID} A=", f"add {UUID} =1", f"add {UUID} A_B=1"):
+# Written to /sys/devices/system/cpu/cpu0/uevent of a booted 6.12.117 (Debian's cloud kernel).
+TAKEN = (
+    *(
+        "add\n",
+        "add",
+        "change\0",
+        f"add {UUID}",
+        f"add {UUID}\n",
+        f"add {UUID} A=1 B=abc\n",
+        "bind",
+    ),
+)
+REFUSED = (
+    *("\n", "ad", "addx", "add ", "add x", f"add {UUID} ", f"add {UUID} A", f"add {UUID} A="),
+    *(f"add {UUID} =1", f"add {UUID} A_B=1", f"add {UUID} A=1 ", f"add {UUID}  A=1", "ADD"),
+    *("add\n\n", f"add {UUID}x", f"add {UUID} A=1\n\n"),
+)
+
+
+def test_synthetic_events_as_a_booted_kernel_takes_them() -> None:
+    for text in TAKEN:
+        assert synthetic(text.encode()).action == text[: len(text.split()[0])].strip("\0")
+    for text in REFUSED:
         with pytest.raises(OSError) as caught:
             synthetic(text.encode())
         assert caught.value.errno == errno.EINVAL, text
+    assert synthetic(TAKEN[0].encode()).properties == (("SYNTH_UUID", "0"),)
+    arguments = ("SYNTH_UUID", UUID), ("SYNTH_ARG_A", "1"), ("SYNTH_ARG_B", "abc")
+    assert synthetic(TAKEN[5].encode()).properties == arguments
 
 
 def test_the_message_has_the_kernels_order() -> None:
@@ -155,3 +146,16 @@ def test_the_message_has_the_kernels_order() -> None:
         b"add@/devices/system/cpu/cpu0", b"ACTION=add", b"DEVPATH=/devices/system/cpu/cpu0",
         b"SUBSYSTEM=cpu", b"SYNTH_UUID=0", b"MODALIAS=cpu:x", b""
     ]  # fmt: skip
+
+
+def test_what_would_be_over_or_below_a_file_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "odd").write_text(
+        "P: /devices/a\nE: SUBSYSTEM=b\nA: c=1\nA: c/d=2\nL: uevent=x\nL: e=f\nA: g=3\n\n"
+        "P: /devices/a/g\nE: SUBSYSTEM=b\nA: h=4\n\nP: /devices/x/a\nE: SUBSYSTEM=b\nA: dev=/\n"
+    )
+    view = DeviceView(read_devices(tmp_path / "odd"), lambda device, event: None)
+    assert {*view.names(b"/devices/a")} == {b"uevent", b"c", b"e", b"g", b"subsystem"}
+    assert read(view, "/devices/a/c") == b"1"
+    assert read(view, "/devices/a/g/h") == b"4"
+    assert view.readlink(b"/class/b/a") == b"../../devices/a"
+    assert {*view.names(b"/dev")} == set()  # "/" is no number

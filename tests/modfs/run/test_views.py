@@ -76,9 +76,10 @@ def test_uevent_takes_the_names_of_events() -> None:
     view = sys_module()
     assert view.getattr(b"/m/uevent").mode == stat.S_IFREG | 0o200
     assert b"uevent" in view.names(b"/m")
-    for data in (b"add", b"change\n", b"remove 6e1a SEAT=1\n"):
+    uuid = b"7c1a2f2e-5a04-4f1e-8f1b-0d0f6d0a9a11"
+    for data in (b"add", b"change\n", b"remove %s SEAT=1\n" % uuid):
         assert view.open_file(b"/m/uevent", os.O_WRONLY).write(data) == len(data)
-    for data in (b"added\n", b"", b" add"):
+    for data in (b"added\n", b"", b" add", b"remove 6e1a SEAT=1\n"):
         file = view.open_file(b"/m/uevent", os.O_WRONLY)
         assert error_of(partial(file.write, data)) == errno.EINVAL
     assert error_of(lambda: view.open_file(b"/m/uevent").read(10, 0)) == errno.EACCES
