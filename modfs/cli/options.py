@@ -60,11 +60,15 @@ class EngineOptions:
     def config(self, tree: Tree | None = None) -> Config:
         """The kernel's settings. UserError, OSError: an option that cannot be followed."""
         from loader.config import HOST_MACHINE, BuiltFor, Config
-        from loader.image.built_for import learn_built_for
-        from loader.kconfig import as_distributed
+        from loader.image.built_for import foreign_machine, learn_built_for
+        from loader.kconfig import KNOWN_MACHINES, as_distributed
         from loader.keyring import Keyring
 
         built_for = learn_built_for(tree.sample()) if tree else BuiltFor()
+        if tree and built_for.machine is None and (other := foreign_machine(tree.sample())):
+            raise UserError(
+                f"{tree.root}: its modules are for {other}; modfs knows {KNOWN_MACHINES}"
+            )
         config = Config(
             release=self.release(built_for),
             compression=_compression_of(tree),
