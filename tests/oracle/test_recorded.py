@@ -1,7 +1,7 @@
 """Small recordings that make record made of Debian's kernels, each replayed whole.
 
 7.1.13, whose modules are to be had no more, agreed in every step when it was first replayed;
-6.16.12, whose symbols have versions, had corrected the engine.
+6.16.12, whose symbols have versions, had corrected the engine. 6.12.118-arm64-16k has sizes alone.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from loader.config import Config
+from loader.config import EM_AARCH64, Config
 from loader.engine.init_routines import InitRoutines
 from loader.engine.init_routines_file import read_init_routines
 from loader.engine.threads import LiveKernel
 from loader.image.contents import Export
 from loader.image.symvers import read_kernel_exports
 from loader.kconfig import Kconfig, read_kconfig
+from loader.release import release
 from modfs.verify.answerers import Direct
 from modfs.verify.compare import Report, settings, verify
 from modfs.verify.corpus import Corpus, corpus
@@ -32,6 +33,7 @@ RECORDED = Path(__file__).with_name("recorded")
 FOLDERS = sorted(path for path in RECORDED.iterdir() if path.is_dir())
 TRANSCRIPTS = [path for folder in FOLDERS for path in read_folder(folder).transcripts]
 IDS = [f"{path.parent.parent.name}/{path.stem}" for path in TRANSCRIPTS]
+SIZED = [folder for folder in FOLDERS if (folder / "modules.tsv").exists()]
 LARGEST = 300_000  # bytes of a folder
 
 
@@ -44,6 +46,11 @@ class Opened:
     init: InitRoutines
     kconfig: Kconfig | None
     exports: dict[str, Export] | None
+
+    @property
+    def machine(self) -> int:
+        assert self.corpus.built_for.machine
+        return self.corpus.built_for.machine
 
     def config(self, transcript: Transcript) -> Config:
         return settings(transcript, Config(), self.corpus.built_for, self.kconfig)
@@ -66,8 +73,7 @@ class Opened:
 
 def opened(folder: Path, stack: ExitStack) -> Opened:
     found = read_folder(folder)
-    assert found.environment
-    init = read_init_routines(found.environment)
+    init = read_init_routines(found.environment) if found.environment else InitRoutines()
     for name in ("slow_a", "slow_b", "slow_fail", "slow_eexist"):
         init.set(name, replace(init.of(name), seconds=0.25))
     return Opened(
@@ -106,12 +112,25 @@ def test_a_folder_is_small_and_whole(folder: Path, folders: dict[str, Opened]) -
     }
     for digest, name in sums:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+
+
+@pytest.mark.parametrize("folder", SIZED, ids=lambda folder: folder.name)
+def test_the_memory_of_modules(folder: Path, folders: dict[str, Opened]) -> None:
     one = folders[folder.name]
-    if one.found.sizes:
-        config = one.config(Transcript.load(one.found.transcripts[0]))
-        report = compare_sizes(one.found.sizes, one.corpus, config)
-        assert (report.differences, report.missing) == ([], 0)
-        assert report.agreed >= 5
+    assert one.kconfig and one.found.sizes
+    config = one.kconfig.applied(Config(release=release(folder.name), machine=one.machine))
+    report = compare_sizes(one.found.sizes, one.corpus, config)
+    assert (report.differences, report.missing) == ([], 0)
+    assert report.agreed >= 5
+
+
+def test_pages_of_16_kib_are_seen(folders: dict[str, Opened]) -> None:
+    one = folders["6.12.118-arm64-16k"]
+    assert one.kconfig and one.found.sizes
+    config = one.kconfig.applied(Config(machine=one.machine))
+    assert (config.page_size, config.machine) == (16384, EM_AARCH64)
+    small = compare_sizes(one.found.sizes, one.corpus, replace(config, page_size=4096))
+    assert len(small.differences) == small.modules == 74
 
 
 @pytest.mark.parametrize(
