@@ -73,6 +73,7 @@ UNFOLLOWED: tuple[Unfollowed, ...] = (
 # The architectures of a configuration's first lines, as uname -m has them.
 _ARCHITECTURES = {"x86": "x86_64", "x86_64": "x86_64", "arm64": "aarch64"}
 _NAMES = {EM_X86_64: "x86_64", EM_AARCH64: "arm64"}
+KNOWN_MACHINES = ", ".join(_NAMES.values())
 
 # How Debian names its kernels.
 _DEBIAN = re.compile(r"[^ ]*-(?:amd64|arm64|arm64-16k)(?: |$)")
@@ -147,8 +148,8 @@ def read_kconfig(path: Path) -> Kconfig:
     architecture, release = title[1], title[2]
     machine = _ARCHITECTURES.get(architecture)
     if machine is None or (architecture == "x86" and options.get("64BIT") != "y"):
-        known = ", ".join(_NAMES.values())
-        raise UserError(f"{path} is the configuration of {architecture}; modfs knows {known}")
+        told = f"{path} is the configuration of {architecture}"
+        raise UserError(f"{told}; modfs knows {KNOWN_MACHINES}")
     if options.get("MODULES") != "y":
         raise UserError(f"{path}: this kernel loads no modules (no CONFIG_MODULES)")
     return Kconfig(path, options, MACHINES[machine], release)

@@ -65,6 +65,8 @@ class EngineOptions:
         from loader.keyring import Keyring
 
         built_for = learn_built_for(tree.sample()) if tree else BuiltFor()
+        if tree and built_for.machine is None:
+            _check_machine(tree)
         config = Config(
             release=self.release(built_for),
             compression=_compression_of(tree),
@@ -142,8 +144,10 @@ class EngineOptions:
             self.kernel_exports()
             for line in kconfig.unfollowed() if (kconfig := self.kconfig()) else ():
                 complain(line)
-            if self.modules is not None and (tree := self.tree()) and not any(tree.names()):
-                complain(f"{self.modules}: there is no module in this tree")
+            if self.modules is not None and (tree := self.tree()):
+                _check_machine(tree, 1)
+                if not any(tree.names()):
+                    complain(f"{self.modules}: there is no module in this tree")
             if self.environment is not None:  # else it would take the engine to say nothing
                 self.init_routines()
 
@@ -195,6 +199,15 @@ class EngineOptions:
                 taken[name] = Path(taken[name]).absolute()
         taken["keys"] = tuple(Path(key).absolute() for key in taken["keys"])
         return cls(**taken)
+
+
+def _check_machine(tree: Tree, count: int = 5) -> None:
+    """UserError: its modules, of which ``count`` are looked at, are for another architecture."""
+    from loader.image.built_for import foreign_machine
+    from loader.kconfig import KNOWN_MACHINES
+
+    if other := foreign_machine(tree.sample(count)):
+        raise UserError(f"{tree.root}: its modules are for {other}; modfs knows {KNOWN_MACHINES}")
 
 
 def _compression_of(tree: Tree | None) -> str:

@@ -171,7 +171,7 @@ class Replay:
         return replace(config, release=choose_release(self.kernel, self.without, told, ()))
 
     def _sizes(self, table: Path, found: Corpus, config: Config) -> SizesReport:
-        """By the kernel of the last transcript, or of the modules; no signatures, no versions."""
+        """By the kernel of the last transcript or of the modules; without signatures."""
         machine = found.built_for.machine or config.machine
         return compare_sizes(table, found, replace(config, keyring=None, machine=machine))
 

@@ -11,6 +11,7 @@ from loader.errors import UserError
 from modfs.conformance.answers import Answer, Answered
 from modfs.conformance.scenario import Step
 from tools.record.guest import Guest
+from tools.record.kernels import kernel
 
 STEPS: list[Step] = [{"cat": "/proc/modules"}] * 3
 
@@ -47,3 +48,19 @@ def test_a_boot_that_ends_early_is_tried_once_more(
 def test_a_kernel_that_never_comes_up_is_told_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="before the first step:\nKernel panic"):
         _Boots(tmp_path, 0, 0).perform("t", STEPS)
+
+
+def test_an_image_is_where_debian_has_it(tmp_path: Path) -> None:
+    """In /boot until 7.1, among its modules since 7.2."""
+    modules = tmp_path / "lib/modules/6.17.13-x"
+    modules.mkdir(parents=True)
+    (tmp_path / "boot").mkdir()
+    for place in (tmp_path / "boot/vmlinuz-6.17.13-x", modules / "vmlinuz"):
+        place.touch()
+        (modules / "modules.order").touch()
+        found, config = kernel(str(place), 1)
+        assert (found.release, found.image, found.modules, config) == (
+            "6.17.13-x", place, modules, None
+        )  # fmt: skip
+    with pytest.raises(UserError, match="neither a version"):
+        kernel("nothing", 1)

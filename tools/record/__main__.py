@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shlex
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.errors import UserError
-from loader.kconfig import kconfig_text, read_kconfig
+from loader.kconfig import Kconfig, kconfig_text, read_kconfig
 from loader.packings import NOT_PACKED, by_suffix, read_module
 from loader.tree.tree import Tree
 from modfs.conformance.abi import Abi, abi_of, learn_abi
@@ -34,6 +35,7 @@ _MOST_NEEDED = 4
 _SAMPLE = 100
 _LARGEST = 400_000  # bytes
 _REQUESTS = (b"__request_module", b"load_nls", b"__symbol_get")
+_REGISTERS = b"crypto_register_"
 
 
 def main() -> int:
@@ -72,11 +74,11 @@ def _record(found: Kernel, config: Path | None, options: argparse.Namespace) -> 
     abi = _abi(found, tree, exports)
     kconfig = read_kconfig(config) if config else None
     files = make_files(abi)
-    real = own_modules(tree, options.real) if tree else {}
+    real = own_modules(tree, options.real, _restless(kconfig)) if tree else {}
     statistics = kconfig is not None and kconfig.is_on("MODULE_STATS")
     recorded = Recorded(abi, files, header(abi, kconfig, BLACKLIST, statistics), real)
     recorded.config = kconfig_text(config) if config else ""
-    recorded.about = _about(found, abi, options)
+    recorded.about = _about(found, abi)
     out = options.out or Path("recordings") / found.release
     kinds = {**files.kinds, "real": [f"modules/{name}" for name in real]}
     with tempfile.TemporaryDirectory(prefix="modfs-record-") as name:
@@ -177,8 +179,21 @@ def _chosen(options: argparse.Namespace, kinds: Mapping[str, Sequence[str]]) -> 
     return [*found, *(random_scenario(seed, kinds, options.steps) for seed in seeds)]
 
 
-def own_modules(tree: Tree, count: int) -> dict[str, bytes]:
-    """Some of the kernel's own, unpacked, each after those that it needs; always the same ones."""
+def _restless(kconfig: Kconfig | None) -> tuple[bytes, ...]:
+    """Symbols of modules after whose init others go on: they ask for modules, or what they register
+    is tested in the background, which holds references meanwhile."""
+    off = "CRYPTO_MANAGER_DISABLE_TESTS"  # until 6.15
+    tested = kconfig and (
+        kconfig.is_on("CRYPTO_SELFTESTS") or (off in kconfig.options and not kconfig.is_on(off))
+    )
+    return (*_REQUESTS, _REGISTERS) if tested else _REQUESTS
+
+
+def own_modules(tree: Tree, count: int, restless: Sequence[bytes] = ()) -> dict[str, bytes]:
+    """Some of the kernel's own, unpacked, each after those that it needs; always the same ones.
+
+    ``restless``: beginnings of symbols that none of them has.
+    """
     names = sorted(tree.names())
     random.Random(0).shuffle(names)
     chosen: dict[str, bytes] = {}
@@ -192,19 +207,17 @@ def own_modules(tree: Tree, count: int) -> dict[str, bytes]:
         group = {
             file.name.partition(".ko")[0] + ".ko": read_module(file) for file in (*needed, path)
         }
-        if all(len(data) <= _LARGEST and not _asks(data) for data in group.values()):
+        if all(
+            len(data) <= _LARGEST and not any(b"\0" + symbol in data for symbol in restless)
+            for data in group.values()
+        ):
             chosen |= {file: data for file, data in group.items() if file not in chosen}
     return chosen
 
 
-def _asks(module: bytes) -> bool:
-    """Whether it asks for modules by itself: what its init comes to then is not told here."""
-    return any(b"\0" + name + b"\0" in module for name in _REQUESTS)
-
-
-def _about(found: Kernel, abi: Abi, options: argparse.Namespace) -> str:
+def _about(found: Kernel, abi: Abi) -> str:
     return (
-        f"Recorded by modfs: make record KERNEL={options.kernel} SEEDS='{options.seeds}'\n"
+        f"Recorded by modfs: python -m tools.record {shlex.join(sys.argv[1:])}\n"
         f"{found.release} ({abi.vermagic.strip()}), {abi.machine}, QEMU (TCG)\n"
         "modules.tar.zst holds the kernel's own modules without their code and data.\n"
     )

@@ -42,6 +42,8 @@ def kernel(words: str, jobs: int) -> tuple[Kernel, Path | None]:
 
 
 def _installed(image: Path) -> Kernel:
+    if image.name == "vmlinuz" and (image.parent / "modules.order").exists():
+        return Kernel(image.parent.name, image, image.parent)  # as Debian has it since 7.2
     release = image.name.removeprefix("vmlinuz-")
     root = image.resolve().parent.parent
     for place in (root / "lib/modules" / release, root / "usr/lib/modules" / release):

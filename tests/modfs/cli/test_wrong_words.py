@@ -44,6 +44,9 @@ _KINDS = (
 )
 
 
+_RISCV = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + b"\x01\0\xf3\0" + bytes(44)  # EM_RISCV is 243
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of each kind, in a folder that is worked in."""
@@ -55,6 +58,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "m.ko").write_bytes(b"\x7fELF" + bytes(60))
     (folder / "null").write_bytes(b"\0" * 512)
     demo_tree(folder / "tree")
+    (folder / "riscv").mkdir()
+    (folder / "riscv/m.ko").write_bytes(_RISCV)
     report = (PROJECT / "examples/255-vcpu-report.jsonl").read_text().splitlines()
     (folder / "scenario").write_text(f"{report[0]}\n{{}}\n")
     return folder
@@ -190,6 +195,8 @@ def test_every_verb(verb: str, files: Path) -> None:
         ("mkmod big.ko --text 9999TB", 2, "--text: at most 2147483647 bytes"),
         ("mkmod /nosuch/big.ko", 1, "/nosuch/big.ko: there is no such file or folder"),
         ("run -- /nosuch", 127, "/nosuch: there is no such command"),
+        ("mount --modules riscv folder", 2, "riscv: its modules are for RISC-V (64 bits,"),
+        ("run --modules riscv -- true", 2, "riscv: its modules are for RISC-V (64 bits,"),
         ("run --stats /dev/full -- true", 1, "no space is left there"),
     ],
 )
