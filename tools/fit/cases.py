@@ -21,13 +21,15 @@ CASES = Path(__file__).with_name("cases")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One machine's boot. ``failed``: loads, by module. ``apart``: why nothing is fitted on it."""
+    """One machine's boot. ``failed``: loads, by module. ``apart``: why nothing is fitted on it.
+    ``calls``: of finit_module, 0 if nobody counted them."""
 
     name: str
     machine: Machine
     failed: Mapping[str, int]
     source: str
     apart: str = ""
+    calls: int = 0
 
     @property
     def group(self) -> str:
@@ -47,8 +49,13 @@ class Case:
 
 
 def read_cases(folder: Path = CASES) -> tuple[Case, ...]:
-    """All of them, those of idempotent kernels left out: there is nothing to fit. OSError."""
+    """Those whose kernel lets loads fail: what can be fitted. OSError."""
     return tuple(case for case in _read(folder) if case.total)
+
+
+def read_merged(folder: Path = CASES) -> tuple[Case, ...]:
+    """Those in which nothing failed, for callers of one file share its load. OSError."""
+    return tuple(case for case in _read(folder) if not case.total)
 
 
 def _read(folder: Path) -> Iterator[Case]:
@@ -56,5 +63,10 @@ def _read(folder: Path) -> Iterator[Case]:
         told = json.loads(file.read_text())
         machine = folder / told["machine"] if "machine" in told else file.with_suffix(".toml")
         yield Case(
-            file.stem, read_machine(machine), told["failed"], told["source"], told.get("apart", "")
+            file.stem,
+            read_machine(machine),
+            told["failed"],
+            told["source"],
+            told.get("apart", ""),
+            told.get("calls", 0),
         )
