@@ -39,12 +39,6 @@ class Costs:
     visit: Annotated[
         float, SECONDS, "Init does something on one processor (cpuhp_setup_state)."
     ] = 20e-6
-    settle: Annotated[
-        float,
-        SECONDS,
-        "From Live, as sysfs shows it, to the loader's return and to the wake-up of those "
-        "who wait.",
-    ] = 100e-6
     broadcast: Annotated[
         float, SECONDS, "For each processor: all are interrupted to forget a mapping."
     ] = 0.06e-6
@@ -64,7 +58,7 @@ class Costs:
     )
     unknown: Annotated[
         float, FRACTION, "Each of these is, on a machine that nobody measured, by about this."
-    ] = 0.6
+    ] = 0.8
 
     def decompress(self, compression: str) -> float:
         """Unpacked bytes a second for one of loader.packings.NAMES."""

@@ -454,10 +454,10 @@ class _Boot(VirtualKernel):
         """Seconds until module_mutex is free."""
         return max(0.0, self._locked - self.env.now)
 
-    def _locking(self, broadcasts: int, after: float = 0.0) -> float:
-        """Seconds until somebody, who wants module_mutex ``after`` seconds, has had it for so many
-        interrupts of every processor: set_memory_ro and the like are called with it."""
-        begin = max(self._locked, self.env.now + after)
+    def _locking(self, broadcasts: int) -> float:
+        """Seconds until somebody who wants module_mutex has had it for so many interrupts of every
+        processor: set_memory_ro and the like are called with it."""
+        begin = max(self._locked, self.env.now)
         self._locked = begin + self._about(self._broadcasts(broadcasts))
         return self._locked - self.env.now
 
@@ -547,7 +547,7 @@ class _Boot(VirtualKernel):
         yield self._compute(seconds)
         if module.seconds:
             yield self.timeout(self._about(module.seconds))
-        self._settling = self._locking(_SETTLE_BROADCASTS, self._about(costs.settle))
+        self._settling = self._locking(_SETTLE_BROADCASTS)
         return InitResult(-module.fails)
 
     def _paid(self) -> float:

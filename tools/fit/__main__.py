@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -47,7 +49,9 @@ def main(
     cases = read_cases()
     unknown = Costs().unknown if unknown is None else unknown
     found = None if kept else _search([case for case in cases if not case.apart], points)
-    predictions = [_predict(case, cases, found, unknown, seeds) for case in cases]
+    with ProcessPoolExecutor() as pool:
+        predict_one = partial(_predict, cases=cases, found=found, unknown=unknown, seeds=seeds)
+        predictions = list(pool.map(predict_one, cases))
     print_table(predictions)
     print()
     print_merged(seeds)

@@ -1,7 +1,7 @@
 """The machines that costs are fitted and tested on: what each is, and what failed there.
 
-cases/NAME.json says what really failed, and where that is known from; cases/NAME.toml, or the file
-that it names, describes the machine. Those of recorded boots are written by ``describe``.
+machines/NAME.json says what really failed, and where that is known from; machines/NAME.toml, or the
+file that it names, describes the machine. Those of recorded boots are written by ``describe``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from loader.simulate.machine import Machine
 from loader.simulate.machine_file import read_machine
 
 _RECORDED = re.compile(r"[0-9.]+-[0-9]+(?=-)")  # kernel and processors, of tools.boots
-CASES = Path(__file__).with_name("cases")
+CASES = Path(__file__).with_name("machines")
 
 
 @dataclass(frozen=True, slots=True)
