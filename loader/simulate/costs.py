@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 SECONDS = "seconds"
 RATE = "bytes a second"
@@ -39,18 +39,9 @@ class Costs:
     visit: Annotated[
         float, SECONDS, "Init does something on one processor (cpuhp_setup_state)."
     ] = 20e-6
-    settle: Annotated[
-        float,
-        SECONDS,
-        "From Live, as sysfs shows it, to the loader's return and to the wake-up of those "
-        "who wait.",
-    ] = 100e-6
     broadcast: Annotated[
         float, SECONDS, "For each processor: all are interrupted to forget a mapping."
     ] = 0.06e-6
-    lock: Annotated[
-        float, SECONDS, "module_mutex is had and handed on, where others wait for it."
-    ] = 2e-6
     back: Annotated[
         float, SECONDS, "It looks the module up, gives its file's memory back, and returns."
     ] = 50e-6
@@ -67,7 +58,7 @@ class Costs:
     )
     unknown: Annotated[
         float, FRACTION, "Each of these is, on a machine that nobody measured, by about this."
-    ] = 0.6
+    ] = 0.8
 
     def decompress(self, compression: str) -> float:
         """Unpacked bytes a second for one of loader.packings.NAMES."""
@@ -90,8 +81,7 @@ class Costs:
 
 
 UNITS: Mapping[str, str] = {
-    name: hint.__metadata__[0]
-    for name, hint in __import__("typing").get_type_hints(Costs, include_extras=True).items()
+    name: hint.__metadata__[0] for name, hint in get_type_hints(Costs, include_extras=True).items()
 }
 
 # Compressed bytes of a byte of module: 150 modules of Debian's kernel 6.1, at the levels that

@@ -25,7 +25,7 @@ class Processors:
         self._ready: deque[tuple[Later, float]] = deque()  # (its end, seconds that it needs yet)
 
     def compute(self, seconds: float, end: Later | None = None) -> simpy.Event:
-        """Begin to; the event, ``end`` if given, comes when ``seconds`` have been computed."""
+        """Begin to; the event (``end`` if it is given) comes when that has been done."""
         if end is None:
             end = Later(self._env)
         if self._free:

@@ -48,7 +48,6 @@ _FACTORS = 2039  # of chance, one after the other
 _TIMEOUT = 180.0  # seconds for one device: event_timeout of udev.conf
 _FORM_BROADCASTS = 6  # set_memory_* of each kind of memory
 _SETTLE_BROADCASTS = 2
-_LOCKED = 3  # finished_loading, find_module_all once more, try_add_failed_module
 Loads = tuple[tuple[str, ...], ...]  # for each module asked for: what to load, in order
 
 
@@ -183,7 +182,7 @@ class _Boot(VirtualKernel):
         self._may_go_on: list[Later] = []  # who will be when they are woken
         self._settling = 0.0  # of the module that is Live last
         self._returned = False  # has the one who runs computed until its next look?
-        self._locked = 0.0  # when all who want module_mutex now will have had it
+        self._locked = 0.0  # when module_mutex will be free
         self._unmapped = 0.0  # when all that is being unmapped now will have been
         self._workers = 0
         self._idle = 0
@@ -451,11 +450,16 @@ class _Boot(VirtualKernel):
         """Seconds for so many interrupts of every processor."""
         return count * self.costs.broadcast * self.machine.processors
 
-    def _behind_others(self) -> float:
-        """Seconds until somebody has had module_mutex, after all who want it already."""
-        now = self.env.now
-        self._locked = max(self._locked, now) + self._about(self.costs.lock)
-        return self._locked - now
+    def _till_unlocked(self) -> float:
+        """Seconds until module_mutex is free."""
+        return max(0.0, self._locked - self.env.now)
+
+    def _locking(self, broadcasts: int) -> float:
+        """Seconds until somebody who wants module_mutex has had it for so many interrupts of every
+        processor: set_memory_ro and the like are called with it."""
+        begin = max(self._locked, self.env.now)
+        self._locked = begin + self._about(self._broadcasts(broadcasts))
+        return self._locked - self.env.now
 
     def _wakeup(self, key: Hashable) -> None:
         """Those who wait for a module can go on, but are woken when its load has settled; or that
@@ -466,19 +470,11 @@ class _Boot(VirtualKernel):
         wake_up_all.happen_in(self._settling)
 
     def _wake_up_all(self, _: simpy.Event) -> None:
-        """Each of them takes module_mutex again and again, behind all others each time: the first
-        is through when all have had it but once."""
         woken, self._may_go_on = self._may_go_on, []
-        now = self.env.now
-        lock = self.costs.lock
-        self._locked = max(self._locked, now) + (_LOCKED - 1) * len(woken) * lock
         for event in woken:
-            self._locked += self._about(lock)
-            through = Later(self.env)
-            through.callbacks.append(partial(self._come_back, event))
-            through.happen_in(self._locked - now)
+            self._come_back(event)
 
-    def _come_back(self, event: Later, _: simpy.Event) -> None:
+    def _come_back(self, event: Later) -> None:
         """Who was woken computes until kmod's next look."""
         self.processors.compute(self._about(self.costs.back + self.costs.look), event)
 
@@ -531,17 +527,16 @@ class _Boot(VirtualKernel):
         yield end
 
     def _find_module(self, end: Later, _: simpy.Event) -> None:
-        end.happen_in(self._behind_others())
+        end.happen_in(self._till_unlocked())
 
     def _copy(self, step: sequence.Copy) -> Events:
         """add_unformed_module; the time to copy is taken together with what comes next."""
-        yield self.timeout(self._behind_others())
+        yield self.timeout(self._till_unlocked())
 
     def _relocate(self, step: sequence.Relocate) -> Events:
         costs = self.costs
-        seconds = costs.form + step.image.len / costs.relocate + self._broadcasts(_FORM_BROADCASTS)
-        yield self._compute(seconds)
-        yield self.timeout(self._behind_others())  # complete_formation
+        yield self._compute(costs.form + step.image.len / costs.relocate)
+        yield self.timeout(self._locking(_FORM_BROADCASTS))  # complete_formation
 
     def _run_init(self, step: sequence.RunInit) -> Events:
         module, costs = self.machine.modules[step.module.name], self.costs
@@ -552,7 +547,7 @@ class _Boot(VirtualKernel):
         yield self._compute(seconds)
         if module.seconds:
             yield self.timeout(self._about(module.seconds))
-        self._settling = self._about(costs.settle + self._broadcasts(_SETTLE_BROADCASTS))
+        self._settling = self._locking(_SETTLE_BROADCASTS)
         return InitResult(-module.fails)
 
     def _paid(self) -> float:

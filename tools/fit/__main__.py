@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import click
 
 from loader.simulate.costs import Costs
-from tools.fit.cases import CASES, Case, read_cases
+from loader.simulate.machine import Machine
+from loader.simulate.udev import boot, config_for
+from tools.fit.cases import CASES, Case, read_cases, read_merged
 from tools.fit.describe import describe
 from tools.fit.measure import Prediction, predict
 from tools.fit.search import BOUNDS, Found, search
@@ -44,8 +49,12 @@ def main(
     cases = read_cases()
     unknown = Costs().unknown if unknown is None else unknown
     found = None if kept else _search([case for case in cases if not case.apart], points)
-    predictions = [_predict(case, cases, found, unknown, seeds) for case in cases]
+    with ProcessPoolExecutor() as pool:
+        predict_one = partial(_predict, cases=cases, found=found, unknown=unknown, seeds=seeds)
+        predictions = list(pool.map(predict_one, cases))
     print_table(predictions)
+    print()
+    print_merged(seeds)
     if found:
         print("\nbest for all:")
         best = found.best()
@@ -109,6 +118,28 @@ def print_table(predictions: Sequence[Prediction]) -> None:
         f"(baseline {off_baseline[len(off) // 2]:.0%}, {off_baseline[-1]:.0%}); "
         f"{inside} of {len(counted)} inside; better than the baseline: {better}"
     )
+
+
+def print_merged(seeds: int) -> None:
+    """Boots in which loads are shared: by what each machine is, and by what is known of the same
+    machine from a boot with 6.1."""
+    old = {case.group: case for case in reversed(read_cases())}
+    heading = "by its own devices: failed, calls", "by its boot with 6.1"
+    print(f"{'machine':24}{'failed':>8}{'calls':>8}{heading[0]:>36}{heading[1]:>24}")
+    for case in read_merged():
+        told = [_shared(case, case.machine, seeds)]
+        before = old.get(f"6.1-{case.machine.processors}")
+        if before:
+            told.append(_shared(case, before.machine, seeds))
+        print(f"{case.name:24}{0:8}{case.calls:8}" + "".join(f"{one:>30}" for one in told))
+
+
+def _shared(case: Case, machine: Machine, seeds: int) -> str:
+    config = config_for(machine, case.machine.kernel)
+    outcomes = [boot(machine, config, seed=seed) for seed in range(1, seeds + 1)]
+    failed = sorted(one.failed for one in outcomes)
+    calls = median(one.requests for one in outcomes)
+    return f"{median(failed):.0f} (most {failed[-1]}), {calls:.0f}"
 
 
 if __name__ == "__main__":

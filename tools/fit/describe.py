@@ -33,7 +33,11 @@ def describe(recording: Path, cases: Path) -> Path:
     file = cases / f"{boot.name}.toml"
     file.write_text(text)
     failed = Counter(load.module for load in boot.loads if load.outcome in ("load", "becoming"))
-    told = {"source": f"tools/boots/recordings/{recording.name}", "failed": dict(failed)}
+    told = {
+        "source": f"tools/boots/recordings/{recording.name}",
+        "failed": dict(failed),
+        "calls": len(boot.loads),
+    }
     file.with_suffix(".json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
     return file
 
@@ -60,9 +64,9 @@ def _machine(boot: Any, tree: Tree, sizes: Mapping[str, Mapping[str, int]]) -> I
     rules = median(one.ruled - one.begin for one in boot.uevents if one.begin and one.ruled)
     yield f"\n[costs]\nrules = {rules * SPEED:.3g} # measured, at speed 1"
     yield '\n[[coldplug]]\nname = "initrd"\nfrom_memory = true'
-    black = set(machine.blacklist)
+    there = {*machine.blacklist, *boot.before}  # udev leaves these alone, or finds them there
     events = sorted(boot.uevents, key=lambda one: one.seqnum)
-    asked = [_asked(one, tree, black) for one in events]
+    asked = [_asked(one, tree, there) for one in events]
     for modules, run in groupby(asked):
         count = len(list(run))
         yield f"\n[[coldplug.devices]]\nmodules = {json.dumps(modules)}"
@@ -70,19 +74,21 @@ def _machine(boot: Any, tree: Tree, sizes: Mapping[str, Mapping[str, int]]) -> I
             yield f"count = {count}"
     yield ""
     failing = {load.module: load.errno for load in boot.loads if load.init_failed}
-    needed = sorted({name for modules in asked for top in modules for name in _needed(tree, top)})
+    needed = sorted(
+        {name for modules in asked for top in modules for name in _needed(tree, top)} - there
+    )
     for name in needed:
         yield f"[modules.{name}]"
-        yield from _module(name, tree, sizes[name])
+        yield from _module(name, tree, sizes[name], there)
         if name in failing:
             yield f'fails = "{errno.errorcode[failing[name]]}"'
 
 
-def _asked(event: Any, tree: Tree, black: set[str]) -> list[str]:
+def _asked(event: Any, tree: Tree, there: set[str]) -> list[str]:
     if event.action != "add" or not event.modalias:
         return []
     found = tree.resolve(event.modalias)
-    return [name for name in found if name not in black and not tree.is_builtin(name)]
+    return [name for name in found if name not in there and not tree.is_builtin(name)]
 
 
 def _needed(tree: Tree, name: str) -> Iterator[str]:
@@ -91,10 +97,11 @@ def _needed(tree: Tree, name: str) -> Iterator[str]:
         yield from _needed(tree, module_name(path))
 
 
-def _module(name: str, tree: Tree, sizes: Mapping[str, int]) -> Iterator[str]:
+def _module(name: str, tree: Tree, sizes: Mapping[str, int], there: set[str]) -> Iterator[str]:
     yield f"size = {sizes['length']}"
     yield f"memory = {sizes['memory']}"
     yield f"text = {sizes['text']}"
     yield f"init_memory = {sizes['memory'] - sizes['core']}"
-    if depends := [module_name(path) for path in tree.dependencies(name)]:
+    needed = (module_name(path) for path in tree.dependencies(name))
+    if depends := [one for one in needed if one not in there]:
         yield f"depends = {json.dumps(depends)}"

@@ -24,9 +24,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "rules": (1e-3, 8e-3),
     "form": (50e-6, 400e-6),
     "self_test": (300e-6, 3e-3),
-    "settle": (20e-6, 1e-3),
     "broadcast": (0.03e-6, 0.3e-6),
-    "lock": (1e-6, 10e-6),
     "jitter": (0.1, 0.5),
 }
 _BEST = 5  # points whose mean is taken: one alone may be lucky
