@@ -63,7 +63,8 @@ def _device(sys: Folder, path: str) -> Device | None:
     uevent = sys.read(f"{path}/uevent", _UEVENT)
     if subsystem is None or uevent is None:
         return None
-    return Device(path, posixpath.basename(subsystem), modalias(uevent))
+    name = posixpath.basename(subsystem)
+    return Device(path, name if name.isprintable() else "", modalias(uevent))
 
 
 def _add_above(sys: Folder, path: str, found: dict[str, Device]) -> None:
