@@ -19,7 +19,7 @@ from loader.observe.call import INIT_FAILED, LIVE, ObservedCall
 from loader.observe.recording import Recording
 from loader.simulate.machine import PROCESSORS_MOST
 from loader.words import canonical
-from modfs.machine.devices import Device, devices_order
+from modfs.machine.devices import Device, devices_order, is_alias
 from modfs.machine.seen import Init, Load, Pass, Seen
 from modfs.machine.settings import core_sizes, memory_of, uname_of
 from modfs.tracing.text import read_text
@@ -86,9 +86,7 @@ def _take_head(seen: Seen, head: str) -> None:
 
 def _aliases(lines: str) -> dict[str, str]:
     found = (match.groups() for line in lines.splitlines() if (match := _DEVICE.fullmatch(line)))
-    return {
-        path: alias for path, alias in found if path not in _NOT_DEVICES and alias.isprintable()
-    }
+    return {path: alias for path, alias in found if path not in _NOT_DEVICES and is_alias(alias)}
 
 
 def _told_of(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
