@@ -133,4 +133,5 @@ def _take_settings(stage: Stage, seen: Seen, root: Folder | None, modules: Path 
     modinfo = root.read(MODINFO, MODINFO_MOST)
     if modinfo is not None and not stage.has_indexes:
         stage.add_aliases(modinfo)
-        seen.notes.append(f"tree: aliases are those of {MODINFO}: of modules that were there")
+        if stage.has_indexes:
+            seen.notes.append(f"tree: aliases are those of {MODINFO}: of modules that were there")

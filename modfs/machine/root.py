@@ -45,6 +45,7 @@ def look_at_root(folder: Folder, source: str) -> Seen:
     if (database := folder.read(_DB, _DB_MOST)) is not None:
         if export_db.is_cut(database):
             seen.notes.append(f"devices: {_DB} ends within a device: the others are missing")
+        seen.notes.append("devices: events of buses, drivers and modules are not in the report")
         _take_devices(seen, export_db.devices(database), ())
     elif sys := folder.below("sys"):
         with sys:
