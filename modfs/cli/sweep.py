@@ -35,7 +35,11 @@ Examples:
 @click.command(epilog=_EXAMPLE)
 @click.argument("machines", type=FILE, nargs=-1, required=True, metavar="MACHINE...")
 @click.option(
-    "--seeds", default="1-20", show_default=True, metavar="A-B[,...]", help="Which boots."
+    "--seeds",
+    default="20",
+    show_default=True,
+    metavar="N|A-B[,...]",
+    help="How many boots of each, or which.",
 )
 @kernels_option()
 @without_option()

@@ -15,6 +15,14 @@ PRIORITIZED = ("module", "block", "tpmrm", "net", "tty", "input")
 _LATE = ("/block/md", "/block/dm-")
 
 
+_ALIAS_MOST = 2048  # bytes: UEVENT_BUFFER_SIZE, which all of an event has to go into
+
+
+def is_alias(text: str) -> bool:
+    """Can it be a MODALIAS?"""
+    return 0 < len(text) <= _ALIAS_MOST and text.isprintable()
+
+
 class Device(NamedTuple):
     """What one event is about. ``path``: below /sys, from "/devices" on; ``subsystem``: "" for what
     is none of a device's (a bus, a driver, a module); ``alias``: its MODALIAS."""

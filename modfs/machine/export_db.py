@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from loader.errors import UserError
-from modfs.machine.devices import DEVICES_MOST, Device
+from modfs.machine.devices import DEVICES_MOST, Device, is_alias
 
 
 def devices(text: str) -> list[Device]:
@@ -34,7 +34,7 @@ def _records(text: str) -> Iterator[Device]:
             path = value
         elif kind == "E":
             key, _, what = value.partition("=")
-            if key == "SUBSYSTEM":
+            if key == "SUBSYSTEM" and what.isprintable():
                 subsystem = what
-            elif key == "MODALIAS" and what and what.isprintable():
+            elif key == "MODALIAS" and is_alias(what):
                 alias = what

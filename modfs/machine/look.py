@@ -18,7 +18,7 @@ from modfs.machine.speed import speed
 from modfs.machine.stage import Stage, tree_below
 from modfs.machine.text import MachineText
 from modfs.machine.tree import Lookup
-from modfs.sources.source import read_source
+from modfs.sources.source import is_folder, read_source
 
 
 def machine_text(
@@ -50,7 +50,10 @@ def _take_inits(seen: Seen, source: Path) -> None:
 
 def _seen(source: Path | None, root: Path | None, sysfs: Path | None) -> tuple[Seen, Path | None]:
     """What was seen, and the folder that has the machine's tree. OSError; UserError."""
-    if source is not None and (boot := look_at_boot(source, f"The boot in {source.name}")):
+    boot = None
+    if source is not None and not is_folder(source):
+        boot = look_at_boot(source, f"The boot in {source.name}")
+    if boot is not None:
         if sysfs is not None:
             raise UserError(f"{source} has a machine of its own: no --sysfs with it")
         return boot, root
@@ -130,4 +133,5 @@ def _take_settings(stage: Stage, seen: Seen, root: Folder | None, modules: Path 
     modinfo = root.read(MODINFO, MODINFO_MOST)
     if modinfo is not None and not stage.has_indexes:
         stage.add_aliases(modinfo)
-        seen.notes.append(f"tree: aliases are those of {MODINFO}: of modules that were there")
+        if stage.has_indexes:
+            seen.notes.append(f"tree: aliases are those of {MODINFO}: of modules that were there")

@@ -15,16 +15,19 @@ from pathlib import Path
 from statistics import median
 
 from loader.documents.document import MANY
+from loader.errors import UserError
 from loader.observe.call import INIT_FAILED, LIVE, ObservedCall
 from loader.observe.recording import Recording
 from loader.simulate.machine import PROCESSORS_MOST
 from loader.words import canonical
-from modfs.machine.devices import Device, devices_order
+from modfs.machine.devices import Device, devices_order, is_alias
 from modfs.machine.seen import Init, Load, Pass, Seen
 from modfs.machine.settings import core_sizes, memory_of, uname_of
 from modfs.tracing.text import read_text
 
 _SECTION = re.compile(r"(?ms)^@(HEAD|MACHINE|BEFORE|AFTER|PROCMODULES)\n(.*?)^@END$")
+_BEGUN = re.compile(r"(?m)^@MACHINE$")
+_BEGINS, _ENDS = re.compile(r"(?m)^@(?!END$)[A-Z]+(?: .*)?$"), re.compile(r"(?m)^@END$")
 _DEVICE = re.compile(r"/sys(/devices/\S+?)(?:/modalias|/uevent)? (?:MODALIAS=)?(\S+)")
 _MARK = re.compile(r"tracing_mark_write: uevent begin (\d{1,18}) (?:([a-z]+) )?(/.+)$")
 _SETTLED = "tracing_mark_write: moment settled"
@@ -40,8 +43,12 @@ def look_at_boot(path: Path, source: str) -> Seen | None:
     sections = dict(_SECTION.findall(text))
     machine = sections.get("MACHINE")
     if machine is None:
+        if _BEGUN.search(text):
+            raise UserError(f"{path}: it ends within the section @MACHINE")
         return None
     seen = Seen(source)
+    if len(_BEGINS.findall(text)) > len(_ENDS.findall(text)):
+        seen.notes.append("the recording ends within a section: what came after is missing")
     lines = machine.splitlines()
     if lines and re.fullmatch(r"[1-9]\d{0,5}", lines[0]):
         seen.processors = int(lines[0])
@@ -86,9 +93,7 @@ def _take_head(seen: Seen, head: str) -> None:
 
 def _aliases(lines: str) -> dict[str, str]:
     found = (match.groups() for line in lines.splitlines() if (match := _DEVICE.fullmatch(line)))
-    return {
-        path: alias for path, alias in found if path not in _NOT_DEVICES and alias.isprintable()
-    }
+    return {path: alias for path, alias in found if path not in _NOT_DEVICES and is_alias(alias)}
 
 
 def _told_of(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:

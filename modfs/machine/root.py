@@ -27,7 +27,7 @@ MODINFO_MOST = 64 << 20
 _UDEV_CONF = ("etc/udev/udev.conf", "run/udev/udev.conf", "usr/local/lib/udev/udev.conf",
               "usr/lib/udev/udev.conf", "lib/udev/udev.conf")  # fmt: skip
 _UDEV_CONF_D = ("usr/lib/udev/udev.conf.d", "run/udev/udev.conf.d", "etc/udev/udev.conf.d")
-_RELEASE = re.compile(r"\d[\w.+~-]{2,100}")
+_RELEASE = re.compile(r"\d[\w.+~-]{2,63}")
 _NOW = (
     "devices are those that are there now, in the order of systemd-udev-trigger.service: some came"
     " only with the drivers of others"
@@ -45,6 +45,7 @@ def look_at_root(folder: Folder, source: str) -> Seen:
     if (database := folder.read(_DB, _DB_MOST)) is not None:
         if export_db.is_cut(database):
             seen.notes.append(f"devices: {_DB} ends within a device: the others are missing")
+        seen.notes.append("devices: events of buses, drivers and modules are not in the report")
         _take_devices(seen, export_db.devices(database), ())
     elif sys := folder.below("sys"):
         with sys:

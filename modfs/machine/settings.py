@@ -34,7 +34,7 @@ def memory_of(meminfo: str) -> int | None:
 def uname_of(text: str) -> tuple[str | None, str | None]:
     """Release and machine, by a line of `uname -a`."""
     for line in text.splitlines():
-        if found := re.match(r"Linux \S+ (\d{1,3}\.\d{1,3}[\w.+~-]*) ", line):
+        if found := re.match(r"Linux \S+ (\d{1,3}\.\d{1,3}[\w.+~-]{0,57}) ", line):
             machine = re.search(r" (x86_64|aarch64)(?: |$)", line)
             return found[1], machine[1] if machine else None
     return None, None

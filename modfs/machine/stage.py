@@ -6,6 +6,7 @@ texts are copied from a Folder first, and module files when they are wanted.
 
 from __future__ import annotations
 
+import errno
 import posixpath
 from collections.abc import Iterable
 from pathlib import Path
@@ -99,7 +100,14 @@ class Stage:
             return False
         if posixpath.normpath(name) != name or name.startswith(".."):
             return False
-        return path.exists() or self._copy(self._tree, f"{self._below}/{name}", path, _MODULE_MOST)
+        try:
+            return path.exists() or self._copy(
+                self._tree, f"{self._below}/{name}", path, _MODULE_MOST
+            )
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # no file has such a name
+                raise
+            return False
 
 
 def _of_modinfo(text: str) -> tuple[dict[str, list[str]], list[str]]:

@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterator
 
 from loader.errors import UserError
-from modfs.machine.devices import DEVICES_MOST, Device
+from modfs.machine.devices import DEVICES_MOST, Device, is_alias
 from modfs.machine.folder import Folder
 
 _UEVENT = 64 << 10  # bytes; a file of sysfs has a page
@@ -63,7 +63,8 @@ def _device(sys: Folder, path: str) -> Device | None:
     uevent = sys.read(f"{path}/uevent", _UEVENT)
     if subsystem is None or uevent is None:
         return None
-    return Device(path, posixpath.basename(subsystem), modalias(uevent))
+    name = posixpath.basename(subsystem)
+    return Device(path, name if name.isprintable() else "", modalias(uevent))
 
 
 def _add_above(sys: Folder, path: str, found: dict[str, Device]) -> None:
@@ -76,7 +77,7 @@ def modalias(properties: str) -> str | None:
     """That among lines KEY=VALUE; None: there is none, or it is no text."""
     for line in properties.splitlines():
         key, _, value = line.partition("=")
-        if key == "MODALIAS" and value and value.isprintable():
+        if key == "MODALIAS" and is_alias(value):
             return value
     return None
 
@@ -89,7 +90,7 @@ def _with_alias(sys: Folder) -> Iterator[Device]:
         folder, depth = left.pop()
         alias = modalias(sys.read(f"{folder}/uevent", _UEVENT) or "")
         alias = alias or (sys.read(f"{folder}/modalias", _UEVENT) or "").strip() or None
-        if alias and alias.isprintable():
+        if alias and is_alias(alias):
             yield Device(f"/{folder}", alias=alias)
         for name in sys.names(folder) if depth < _DEEPEST else ():
             below = f"{folder}/{name}"

@@ -112,12 +112,14 @@ def read_processors(text: str) -> list[int]:
 
 
 def read_seeds(text: str) -> list[int]:
-    """What --seeds says: "1-50", "7", "1-10,100-200"; each once. UserError."""
+    """What --seeds says: "50", that many from 1 on; or "1-50", "7,9", "1-10,100-200", each once.
+    UserError."""
+    count = re.fullmatch(r"\s*([1-9]\d{0,17})\s*", text)
     found: dict[int, None] = {}
-    for part in text.split(","):
+    for part in (f"1-{count[1]}" if count else text).split(","):
         match = _SEEDS.fullmatch(part.strip())
         if match is None:
-            raise UserError(f"--seeds: seeds such as 1-50 or 1,7 are needed, not {shown(text)}")
+            raise UserError(f"--seeds: seeds such as 50 or 1-50,99 are needed, not {shown(text)}")
         first = int(match[1])
         last = first if match[2] is None else int(match[2])
         if not first <= last < first + SEEDS_MOST or len(found) > SEEDS_MOST:

@@ -69,7 +69,9 @@ def _each(executor: Executor, tasks: Iterator[Task], workers: int) -> Iterator[R
 
 @contextmanager
 def _processes(jobs: int) -> Iterator[Executor]:
-    executor = ProcessPoolExecutor(jobs, initializer=_begin, initargs=(os.getpid(),))
+    # Children of this very process, so that they end with it: a server of forks would be between.
+    fork = multiprocessing.get_context("fork")
+    executor = ProcessPoolExecutor(jobs, fork, initializer=_begin, initargs=(os.getpid(),))
     try:
         yield executor
     except BaseException:  # Ctrl-C among them: nobody waits for boots that are under way

@@ -14,6 +14,7 @@ from loader.simulate.machine_file import machine_from, read_machine
 from loader.simulate.udev import boot
 from loader.synthesize.spec import ModuleSpec
 from loader.synthesize.trees import write_tree
+from modfs.tracing.text import read_text
 from tests.modfs.machine.sysfs_tree import DEVICES, make_sysfs
 from tests.recordings import DATA
 
@@ -177,6 +178,23 @@ def test_the_order_of_a_recorded_coldplug(modfs: Modfs, tmp_path: Path) -> None:
     assert list(asked(document)) == ["b:1", "b:2", "b:3"]
     assert len(document["coldplug"][0]["devices"]) == 4  # what is bound asks for nothing
     assert document["processors"] == 2 and document["memory"] == 2048 << 10
+
+
+def test_a_recorded_boot_that_was_cut(modfs: Modfs, tmp_path: Path) -> None:
+    """It is told; and never is another machine described instead."""
+    text = read_text(DATA / "traces/udev8-early-6.12.txt.zst").decode()
+    (tmp_path / "cut.txt").write_text(text[: text.index("/sys/devices/LNX")])
+    done = modfs("machine", "cut.txt")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "modfs machine: cut.txt: it ends within the section @MACHINE\n"
+    (tmp_path / "cut.txt").write_text(text[: text.index("@TRACE") + 200_000])
+    done = modfs("machine", "cut.txt", "--no-tree")
+    assert "ends within a section" in done.stdout and written(done)["processors"] == 8
+
+
+def test_times_of_a_mount(modfs: Modfs, root: Path, mounted: Callable[..., Path]) -> None:
+    document = written(modfs("machine", mounted(), "--root", root))
+    assert document["processors"] == 2
 
 
 def test_times_of_a_stream(modfs: Modfs, root: Path, tmp_path: Path) -> None:

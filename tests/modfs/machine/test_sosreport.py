@@ -174,10 +174,9 @@ def test_truncated_links_of_sos_are_followed_within(report: Path) -> None:
     (report / DB).symlink_to("../../sos_strings/devices/db.tailed")
     told = machine_text(root=report)
     assert "only its end is there" in told
-    assert [d["modules"] for d in written(told)["coldplug"][0]["devices"]] == [
-        ["i40e"],
-        ["acpi_cpufreq"],
-    ]
+    devices = written(told)["coldplug"][0]["devices"]
+    assert [d["modules"] for d in devices] == [["acpi_cpufreq"], ["i40e"]]
+    assert "count" not in devices[0]  # the first begins before
 
 
 def test_folders_that_are_none(modfs: Modfs, tmp_path: Path) -> None:
@@ -192,12 +191,16 @@ def test_the_database_tells_what_sysfs_does(tmp_path: Path) -> None:
     if shutil.which("udevadm") is None:
         pytest.skip("there is no udevadm")
     command = ["udevadm", "info", "--export-db"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    with Folder(Path("/sys")) as sys:
-        real = {device.path: device for device in devices_of_sysfs(sys)}
+    for _ in range(20):  # devices come and go meanwhile
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        with Folder(Path("/sys")) as sys:
+            real = {device.path: device for device in devices_of_sysfs(sys)}
+        told = {device.path: device for device in export_db.devices(text)}
+        if told == real:
+            break
     if not real:
         pytest.skip("there is no device here")
-    assert {device.path: device for device in export_db.devices(text)} == real
+    assert told == real
     assert not export_db.is_cut(text) and export_db.is_cut(text[:-30])
 
 

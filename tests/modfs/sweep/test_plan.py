@@ -14,13 +14,23 @@ from modfs.sweep.plan import Point, Run, read_seeds
 
 @pytest.mark.parametrize(
     ("text", "seeds"),
-    [("1-5", [1, 2, 3, 4, 5]), ("7", [7]), ("3,1-2,2-4", [3, 1, 2, 4]), ("-1", [-1]), ("0-0", [0])],
+    [
+        ("1-5", [1, 2, 3, 4, 5]),
+        ("3", [1, 2, 3]),
+        ("7-7", [7]),
+        ("9,7", [9, 7]),
+        ("3,1-2,2-4", [3, 1, 2, 4]),
+        ("-1", [-1]),
+        ("0-0", [0]),
+    ],
 )
 def test_seeds(text: str, seeds: list[int]) -> None:
     assert read_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "5-1", "1-", "1-9999999", "1,,2", "1.5", "9" * 30])
+@pytest.mark.parametrize(
+    "text", ["", "a", "5-1", "1-", "1-9999999", "1,,2", "1.5", "9" * 30, "9999999"]
+)
 def test_what_are_no_seeds(text: str) -> None:
     with pytest.raises(UserError, match="--seeds"):
         read_seeds(text)

@@ -57,7 +57,7 @@ def test_a_cluster(modfs: Modfs, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     modfs("sweep", SMALL, "--seeds", "1-5", "--jobs", "1", "--out", "one.jsonl")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
+        n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as cluster:
         address = cluster.scheduler_address
         done = modfs("sweep", SMALL, "--seeds", "1-5", "--scheduler", address, "--out", "d.jsonl")
