@@ -7,7 +7,7 @@
 #              (KERNEL=6.12 or source:6.12 or a file or folder, SEEDS='1 2'): tools/record/README.md
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
-# make bench   the measurements (ONLY=name for one of them)
+# make bench   the measurements (ONLY=name for one of them; JSON=file keeps them, BASE=file compares)
 # make docs    the documentation as a site, in site/index.html
 # make lint    the checks alone
 # make clean   removes what the others made
@@ -67,7 +67,7 @@ soak:
 
 bench:
 	@tools/setup.sh bench
-	.venv/bin/python -m tests.bench $(ONLY)
+	.venv/bin/python -m tests.bench $(ONLY) $(if $(JSON),--json '$(JSON)') $(if $(BASE),--base '$(BASE)')
 
 docs:
 	@tools/setup.sh docs

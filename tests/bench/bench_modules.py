@@ -23,4 +23,4 @@ def _row(kind: str, modules: list[Path], rounds: int) -> Row:
         rounds,
     )
     what = f"reading and laying out {len(modules):,} real modules, {kind}"
-    return Row(what, "modinfo -F name", pair.ratio, 1.5, detail=str(pair))
+    return pair.row(what, "modinfo -F name", 1.5)

@@ -45,7 +45,7 @@ def _rates(
     made = f"{size * batches:,} requests"
     yield Row(what, "duplicates", rate, target, "a second", at_least=True, detail=made)
     pair = in_turn(lambda: timed(used), lambda: timed(fresh), rounds=15)
-    yield Row("… after 1,000,000 of them", "a fresh one", pair.ratio, 1.1, detail=str(pair))
+    yield pair.row("… after 1,000,000 of them", "a fresh one", 1.1)
 
 
 def _engine(module: Path) -> Batch:
