@@ -11,20 +11,15 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
-from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.config import MACHINES, Config
-from loader.errors import UserError, in_words
+from loader.errors import UserError
 from loader.image.layout import Layout
-from loader.image.module_image import Facts, read_image
-from loader.packings import NAMES, NOT_PACKED, by_suffix, compress, named
 from loader.release import DEFAULT, has_statistics, parse_release
-from loader.spread import spread
 from loader.words import MODULE_FILE, readable_size
 from modfs.cli.options import (
     compress_option,
@@ -36,16 +31,14 @@ from modfs.cli.options import (
 from modfs.cli.progress import Progress
 from modfs.cli.statuses import DONE, FAILED, complain
 from modfs.cli.table import aligned
+from modfs.survey import Survey
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One module. ``bytes``: its file unpacked and without signature; ``compressed``: its file as
-    the kernel reads it if it unpacks by itself, None where there is no such file.
-    """
+class Row(NamedTuple):
+    """One module: where it is, and what Surveyed has of it."""
 
-    name: str
     path: str
+    name: str
     file: int
     bytes: int
     compressed: int | None
@@ -143,7 +136,7 @@ def command(
     files = sorted(set(_module_files(paths)))
     if not files:
         raise UserError(f"{', '.join(map(str, paths))}: no module is in there (.ko, .ko.zst, ...)")
-    rows, refused = _inspect_all(files, Wanted.of(config, machines, compression))
+    rows, refused = _inspect_all(files, Survey(config, machines, compression))
     for message in refused:
         complain(message)
     _sort(rows, key, reverse)
@@ -154,19 +147,12 @@ def command(
     return FAILED if refused else DONE
 
 
-def _inspect_all(files: Sequence[str], wanted: Wanted) -> tuple[list[Row], list[str]]:
+def _inspect_all(files: Sequence[str], survey: Survey) -> tuple[list[Row], list[str]]:
     """Of each file either its row or what is wrong with it."""
-    rows: list[Row] = []
-    refused: list[str] = []
     with Progress("Reading modules", len(files)) as progress:
-        found = spread(partial(_inspect, wanted), files, progress.reached)
-    for path, answer in zip(files, found, strict=True):
-        if isinstance(answer, str):
-            refused.append(f"{path}: {answer}")
-        else:
-            name, file, length, compressed, layout = answer
-            rows.append(Row(name, path, file, length, compressed, Layout._make(layout)))
-    return rows, refused
+        found = list(zip(files, survey.of(files, progress.reached), strict=True))
+    rows = [Row(path, *each) for path, each in found if not isinstance(each, str)]
+    return rows, [f"{path}: {each}" for path, each in found if isinstance(each, str)]
 
 
 def _sort(rows: list[Row], key: str, reverse: bool) -> None:
@@ -184,68 +170,6 @@ def _module_files(paths: Iterable[Path]) -> Iterator[str]:
             yield path
         for folder, _, names in os.walk(path):
             yield from (os.path.join(folder, name) for name in names if MODULE_FILE.fullmatch(name))
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked of each file: ``kernels`` by how a file is packed (by its suffix), in the
-    order in which they are asked; ``compression`` to estimate, see Row.compressed."""
-
-    kernels: dict[str, tuple[Config, ...]]
-    compression: str | None
-
-    @classmethod
-    def of(cls, config: Config, machines: Iterable[int], compression: str | None) -> Wanted:
-        kernels = tuple(replace(config, machine=machine) for machine in dict.fromkeys(machines))
-        by_packing = {
-            name: tuple(replace(kernel, compression=name) for kernel in kernels) for name in NAMES
-        }
-        return cls(by_packing, compression)
-
-
-def _inspect(wanted: Wanted, path: str) -> tuple[str, int, int, int | None, tuple[int, ...]] | str:
-    """What a row has of a file, but for its path; or what is wrong with it."""
-    packed = by_suffix(path)
-    try:
-        data = _read(path)
-        facts = _facts(data, wanted.kernels[packed.name if packed else NOT_PACKED])
-    except OSError as error:
-        return in_words(error)
-    except UserError as error:
-        return str(error)
-    compressed = facts.clen if packed else None
-    if not packed and wanted.compression:
-        compressed = len(compress(data, named(wanted.compression)))
-    return facts.name, facts.read_bytes, facts.len, compressed, tuple(facts.layout)
-
-
-def _read(path: str) -> bytes:
-    """OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.fstat(fd).st_size
-        data = os.read(fd, size)
-        if size and len(data) == size:
-            return data
-        with open(fd, "rb", closefd=False) as file:  # a pipe has no size
-            return data + file.read()
-    finally:
-        os.close(fd)
-
-
-def _facts(data: bytes, kernels: Iterable[Config]) -> Facts:
-    """By the first of these kernels that takes it. UserError: none does."""
-    failure = None
-    for kernel in kernels:
-        flags = MODULE_INIT_COMPRESSED_FILE if kernel.compression != NOT_PACKED else 0
-        image = read_image(data, flags, kernel)
-        found = image.decompress_failure or image.becoming_failure or image.layout_failure
-        if found is None:
-            return image.state_facts()
-        failure = failure or found
-    assert failure is not None
-    why = f", and would log: {'; '.join(failure.log)}" if failure.log else ""
-    raise UserError(f"the kernel would refuse it with {failure.name}{why}")
 
 
 def _sums(rows: list[Row]) -> dict[str, int | None]:

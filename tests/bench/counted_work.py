@@ -79,11 +79,11 @@ def caught_call(path: str) -> Work:
 
 def inspected(path: str) -> Work:
     """One file of a tree, as modfs inspect reads it."""
-    from modfs.cli.inspect import Wanted, _inspect
+    from modfs.survey import Survey
 
     config = Config()
-    wanted = Wanted.of(config, (config.machine,), None)
-    return lambda: _inspect(wanted, path)
+    survey = Survey(config, [config.machine])
+    return lambda: survey.one(path)
 
 
 WORKS: dict[str, Callable[[str], Work]] = {
