@@ -6,16 +6,18 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.config import Config
 from loader.errors import UserError, in_words
 from loader.image.layout import Layout
-from loader.image.module_image import Facts, read_image
 from loader.packings import NAMES, NOT_PACKED, by_suffix, compress, named
 from loader.spread import spread
 from modfs.kept import Found, Kept, Key, question
+
+if TYPE_CHECKING:
+    from loader.image.module_image import Facts
 
 
 class Surveyed(NamedTuple):
@@ -24,6 +26,7 @@ class Surveyed(NamedTuple):
     None where there is no such file.
     """
 
+    path: str
     name: str
     file: int
     length: int
@@ -101,6 +104,8 @@ def _read(path: str) -> tuple[bytes, os.stat_result]:
 
 def _facts(data: bytes, kernels: Iterable[Config]) -> Facts:
     """By the first of these kernels that takes it. UserError: none does."""
+    from loader.image.module_image import read_image  # not needed where all is known
+
     failure = None
     for kernel in kernels:
         flags = MODULE_INIT_COMPRESSED_FILE if kernel.compression != NOT_PACKED else 0
@@ -117,8 +122,13 @@ def _facts(data: bytes, kernels: Iterable[Config]) -> Facts:
 # -- what is known --------------------------------------------------------------------------------
 
 
+_PLAIN = NAMES.index(NOT_PACKED)
+
+
 def _kind(path: str) -> int:
     """How the file is packed by its name: under another it may be no module."""
+    if path.endswith(".ko"):
+        return _PLAIN
     packed = by_suffix(path)
     return NAMES.index(packed.name if packed else NOT_PACKED)
 
@@ -149,5 +159,5 @@ def _surveyed(path: str, answer: _Answer) -> Surveyed | str:
 
 
 def _of(path: str, size: int, estimated: int | None, found: Found) -> Surveyed:
-    compressed = found.clen if by_suffix(path) else estimated
-    return Surveyed(found.name, size, found.length, compressed, Layout._make(found.layout))
+    length, clen, layout, name = found
+    return Surveyed(path, name, size, length, clen or estimated, Layout._make(layout))

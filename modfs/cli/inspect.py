@@ -6,19 +6,16 @@ that fails as a duplicate, the bytes it adds to invalid_becoming_bytes or invali
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
 from loader.config import MACHINES, Config
 from loader.errors import UserError
-from loader.image.layout import Layout
 from loader.release import DEFAULT, has_statistics, parse_release
 from loader.words import MODULE_FILE, readable_size
 from modfs.cli.options import (
@@ -31,26 +28,14 @@ from modfs.cli.options import (
 from modfs.cli.progress import Progress
 from modfs.cli.statuses import DONE, FAILED, complain
 from modfs.cli.table import aligned
-from modfs.survey import Survey
+from modfs.survey import Survey, Surveyed
 
-
-class Row(NamedTuple):
-    """One module: where it is, and what Surveyed has of it."""
-
-    path: str
-    name: str
-    file: int
-    bytes: int
-    compressed: int | None
-    layout: Layout
-
-
-Column = tuple[str, str, Callable[[Row], int | None]]
+Column = tuple[str, str, Callable[[Surveyed], int | None]]
 
 # Key in --json and for --sort, heading, and value. All are bytes; None is not known.
 _NUMBERS: tuple[Column, ...] = (
     ("file", "FILE", lambda row: row.file),
-    ("bytes", "MODULE", lambda row: row.bytes),
+    ("bytes", "MODULE", lambda row: row.length),
     ("text", "TEXT", lambda row: row.layout.text),
     ("data", "DATA", lambda row: row.layout.data),
     ("rodata", "RODATA", lambda row: row.layout.rodata),
@@ -60,15 +45,15 @@ _NUMBERS: tuple[Column, ...] = (
     ("init_rodata", "INIT-RO", lambda row: row.layout.init_rodata),
     ("total", "TOTAL", lambda row: row.layout.total),
     ("core", "CORE", lambda row: row.layout.core),
-    ("becoming", "BECOMING", lambda row: row.bytes),
-    ("load", "LOAD", lambda row: 2 * row.bytes),
+    ("becoming", "BECOMING", lambda row: row.length),
+    ("load", "LOAD", lambda row: 2 * row.length),
     ("becoming_compressed", "BECOMING+", lambda row: _more(row, 1)),
     ("load_compressed", "LOAD+", lambda row: _more(row, 2)),
 )
 
 
-def _more(row: Row, times: int) -> int | None:
-    return None if row.compressed is None else times * row.bytes + row.compressed
+def _more(row: Surveyed, times: int) -> int | None:
+    return None if row.compressed is None else times * row.length + row.compressed
 
 
 @click.command("inspect")
@@ -147,15 +132,16 @@ def command(
     return FAILED if refused else DONE
 
 
-def _inspect_all(files: Sequence[str], survey: Survey) -> tuple[list[Row], list[str]]:
+def _inspect_all(files: Sequence[str], survey: Survey) -> tuple[list[Surveyed], list[str]]:
     """Of each file either its row or what is wrong with it."""
     with Progress("Reading modules", len(files)) as progress:
-        found = list(zip(files, survey.of(files, progress.reached), strict=True))
-    rows = [Row(path, *each) for path, each in found if not isinstance(each, str)]
-    return rows, [f"{path}: {each}" for path, each in found if isinstance(each, str)]
+        found = survey.of(files, progress.reached)
+    rows = [each for each in found if not isinstance(each, str)]
+    refused = zip(files, found, strict=True) if len(rows) < len(files) else ()
+    return rows, [f"{path}: {each}" for path, each in refused if isinstance(each, str)]
 
 
-def _sort(rows: list[Row], key: str, reverse: bool) -> None:
+def _sort(rows: list[Surveyed], key: str, reverse: bool) -> None:
     if key == "name":
         rows.sort(key=lambda row: (row.name, row.path), reverse=reverse)
         return
@@ -169,42 +155,46 @@ def _module_files(paths: Iterable[Path]) -> Iterator[str]:
         if not os.path.isdir(path):
             yield path
         for folder, _, names in os.walk(path):
-            yield from (os.path.join(folder, name) for name in names if MODULE_FILE.fullmatch(name))
+            yield from (f"{folder}/{name}" for name in names if MODULE_FILE.fullmatch(name))
 
 
-def _sums(rows: list[Row]) -> dict[str, int | None]:
-    """Each number's sum; None where one of them is not known."""
-    sums: dict[str, int | None] = {}
-    for key, _, value in _NUMBERS:
-        values = [found for row in rows if (found := value(row)) is not None]
-        sums[key] = sum(values) if len(values) == len(rows) else None
-    return sums
+def _sum(rows: list[Surveyed], column: Column) -> int | None:
+    """Of all rows; None where one of the numbers is not known."""
+    try:
+        return sum(map(column[2], rows))  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
-def _print_json(rows: list[Row], shown: list[Row]) -> None:
+def _print_json(rows: list[Surveyed], shown: list[Surveyed]) -> None:
+    import json  # not needed for a table
+
     modules = [
         {"name": row.name, "path": row.path} | {key: value(row) for key, _, value in _NUMBERS}
         for row in shown
     ]
-    print(json.dumps({"count": len(rows), "sum": _sums(rows), "modules": modules}, indent=1))
+    sums = {column[0]: _sum(rows, column) for column in _NUMBERS}
+    print(json.dumps({"count": len(rows), "sum": sums, "modules": modules}, indent=1))
 
 
-def _print_table(rows: list[Row], shown: list[Row], key: str) -> None:
+def _print_table(rows: list[Surveyed], shown: list[Surveyed], key: str) -> None:
     """Columns, with the sums of all modules at the end; those without any number are left out.
 
     Whoever watches gets as many as the terminal is wide, what they sort by and what matters most
     first, in units; everybody else gets all of them, in bytes.
     """
     columns = [column for column in _NUMBERS if any(column[2](row) is not None for row in rows)]
-    if not sys.stdout.isatty():
-        print(*_table(rows, shown, columns, str), sep="\n")
-        return
-    columns.sort(key=lambda column: (column[0] != key, _rank(column[0])))
-    width = shutil.get_terminal_size().columns
-    fitting = max(range(1, len(columns) + 1), key=lambda n: _fits(rows, shown, columns[:n], width))
-    print(*_table(rows, shown, columns[:fitting], readable_size), sep="\n")
-    if fitting < len(columns):
-        print(f"{len(columns) - fitting} more columns in a wider terminal, or with --json")
+    watched = sys.stdout.isatty()
+    if watched:
+        columns.sort(key=lambda column: (column[0] != key, _rank(column[0])))
+    told = readable_size if watched else str
+    table = [["NAME", *(row.name for row in shown), f"{len(rows)} modules"]]
+    table += (_texts(rows, shown, column, told) for column in columns)
+    if watched:
+        table = table[: 1 + _fitting(table)]
+    print(*aligned(list(zip(*table, strict=True))), sep="\n")
+    if len(table) <= len(columns):
+        print(f"{len(columns) + 1 - len(table)} more columns in a wider terminal, or with --json")
 
 
 _FIRST = ("total", "core", "becoming", "load", "file", "text")
@@ -215,21 +205,18 @@ def _rank(key: str) -> int:
     return _FIRST.index(key) if key in _FIRST else len(_FIRST)
 
 
-def _fits(rows: list[Row], shown: list[Row], columns: Sequence[Column], width: int) -> int:
-    """The number of columns if they fit, else 0."""
-    lines = _table(rows, shown, columns, readable_size)
-    return len(columns) if max(map(len, lines)) <= width else 0
+def _fitting(table: Sequence[Sequence[str]]) -> int:
+    """How many columns besides the names the terminal is wide enough for; one at least."""
+    import shutil
+
+    width = shutil.get_terminal_size().columns
+    ends = list(accumulate(max(map(len, column)) + 2 for column in table))
+    return max(1, sum(end - 2 <= width for end in ends) - 1)
 
 
-def _table(
-    rows: list[Row], shown: list[Row], columns: Sequence[Column], told: Callable[[int], str]
+def _texts(
+    rows: list[Surveyed], shown: list[Surveyed], column: Column, told: Callable[[int], str]
 ) -> list[str]:
-    def cell(value: int | None) -> str:
-        return "-" if value is None else told(value)
-
-    sums = _sums(rows)
-    table = [["NAME", *(heading for _, heading, _ in columns)]]
-    for row in shown:
-        table.append([row.name, *(cell(value(row)) for _, _, value in columns)])
-    table.append([f"{len(rows)} modules", *(cell(sums[key]) for key, _, _ in columns)])
-    return list(aligned(table))
+    """A column's heading, cells and sum."""
+    values = [*map(column[2], shown), _sum(rows, column)]
+    return [column[1], *("-" if value is None else told(value) for value in values)]
