@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 
@@ -150,12 +151,20 @@ def _sort(rows: list[Surveyed], key: str, reverse: bool) -> None:
 
 
 def _module_files(paths: Iterable[Path]) -> Iterator[str]:
-    """The files themselves, and all modules in and below the folders."""
+    """The files themselves, and all modules in and below the folders; links to folders are not
+    followed, and what cannot be listed has none."""
     for path in map(str, paths):
         if not os.path.isdir(path):
             yield path
-        for folder, _, names in os.walk(path):
-            yield from (f"{folder}/{name}" for name in names if MODULE_FILE.fullmatch(name))
+            continue
+        folders = [path]
+        while folders:
+            with suppress(OSError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif MODULE_FILE.fullmatch(entry.name) and not entry.is_dir():
+                        yield entry.path
 
 
 def _sum(rows: list[Surveyed], column: Column) -> int | None:
