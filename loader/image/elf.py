@@ -161,7 +161,8 @@ class ElfModule:
             raise ElfError("empty section name table")
         self._name_table = self.sh_offset[index]
         self._name_table_end = self._name_table + size
-        if self.data[self._name_table_end - 1]:
+        end = self._name_table_end  # one that has no content may be said to lie past the file
+        if self.data[end - 1 : end] != b"\0":
             raise ElfError("ELF Spec violation: section name table isn't null terminated")
         self._check_section_names(size)
 
