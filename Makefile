@@ -9,7 +9,7 @@
 #              (ONLY='6.1-8-* 7.3-4-1', OUT=folder): tools/boots/README.md
 # make fuzz    damaged inputs for every parser, ten minutes long (MINUTES=60 SEED=1 ONLY='zstd tree')
 # make soak    clients, mishaps and shortages on one mount, ten minutes long (MINUTES=1440); as root
-# make bench   the measurements (ONLY=name for one of them)
+# make bench   the measurements (ONLY=name for one of them; JSON=file keeps them, BASE=file compares)
 # make docs    the documentation as a site, in site/index.html
 # make lint    the checks alone
 # make clean   removes what the others made
@@ -73,7 +73,7 @@ soak:
 
 bench:
 	@tools/setup.sh bench
-	.venv/bin/python -m tests.bench $(ONLY)
+	.venv/bin/python -m tests.bench $(ONLY) $(if $(JSON),--json '$(JSON)') $(if $(BASE),--base '$(BASE)')
 
 docs:
 	@tools/setup.sh docs

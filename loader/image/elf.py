@@ -10,7 +10,7 @@ decoded here, a column at a time; the numbers come from pyelftools' tables of co
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from operator import add
 from typing import NamedTuple
@@ -40,6 +40,8 @@ NO_NAME = "(missing .modinfo section or name field)"
 # file for their name. So no text is taken longer than anybody looks at it.
 _NAME_MAX = 1024  # bytes: a line of the log; kallsyms takes half of it (KSYM_NAME_LEN)
 _VALUE_MAX = 1 << 16  # bytes of a .modinfo value: a page is shown of it, `depends` may be longer
+_BYTE = 256
+_IS_ZERO = bytes((1,)) + bytes(_BYTE - 1)  # for bytes.translate
 _SYMBOLS_AT_ONCE = 1 << 16  # as many as are held decoded, of a table that may fill the file
 
 
@@ -159,7 +161,8 @@ class ElfModule:
             raise ElfError("empty section name table")
         self._name_table = self.sh_offset[index]
         self._name_table_end = self._name_table + size
-        if self.data[self._name_table_end - 1]:
+        end = self._name_table_end  # one that has no content may be said to lie past the file
+        if self.data[end - 1 : end] != b"\0":
             raise ElfError("ELF Spec violation: section name table isn't null terminated")
         self._check_section_names(size)
 
@@ -363,6 +366,32 @@ class ElfModule:
             group = table[start : start + step]
             names, sections = group.cast("I")[0::6], group.cast("H")[3::12]
             yield start // SYM.size, names.tolist(), sections.tolist()
+
+    def symbols_in(
+        self, sections: Collection[int]
+    ) -> Iterator[tuple[int, list[int], Iterable[int]]]:
+        """The symbols in groups: index of the first, st_name of each, and of each whether it is in
+        one of these sections, true or false.
+
+        Numbers of sections are mostly single bytes: those of a group are told at once.
+        """
+        if max(sections, default=0) >= _BYTE:
+            for first, names, found in self.symbol_columns():
+                yield first, names, map(sections.__contains__, found)
+            return
+        wanted = bytearray(_BYTE)
+        for number in sections:
+            wanted[number] = True
+        table, step = self._symbol_table_bytes(), _SYMBOLS_AT_ONCE * SYM.size
+        for start in range(0, len(table), step):
+            group = bytes(table[start : start + step])
+            low, high = group[6 :: SYM.size], group[7 :: SYM.size]  # st_shndx
+            found_in = low.translate(wanted)
+            if high.count(0) < len(high):
+                of_a_byte = int.from_bytes(high.translate(_IS_ZERO), "little")
+                both = int.from_bytes(found_in, "little") & of_a_byte
+                found_in = both.to_bytes(len(high), "little")
+            yield start // SYM.size, memoryview(group).cast("I")[0::6].tolist(), found_in
 
     def symbol_sections(self) -> memoryview:
         """st_shndx of every symbol, to be asked for by index."""

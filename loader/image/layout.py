@@ -26,6 +26,7 @@ from loader.release import Release
 _KALLSYMS_SIZE = 32  # bytes: sizeof(struct mod_kallsyms)
 _KALLSYMS_ALIGN = 8
 _LONG = 4096  # bytes, where no compiler's names get to
+_SOON = 32 << 20  # bytes that are looked through in milliseconds
 
 # enum mod_mem_type
 TEXT, DATA, RODATA, RO_AFTER_INIT, INIT_TEXT, INIT_DATA, INIT_RODATA = range(7)
@@ -176,24 +177,31 @@ def _kept_names(elf: ElfModule, kept: set[int]) -> Iterator[list[int]]:
     Index 0 stays, and those that is_core_symbol says; in a livepatch module all.
     """
     livepatch = elf.tag("livepatch") is not None
-    for first, names, sections in elf.symbol_columns():
+    for first, names, stays in elf.symbols_in(kept):
         if livepatch:
             yield names
             continue
-        stay = list(filter(None, compress(names, map(kept.__contains__, sections))))
-        if first == 0 and not (names[0] and sections[0] in kept):
+        flags = bytes(stays)
+        stay = list(filter(None, compress(names, flags)))
+        if first == 0 and not (names[0] and flags[0]):
             stay.append(names[0])
         yield stay
 
 
 def _string_bytes(elf: ElfModule, names: list[int]) -> int:
     """Bytes of the names at these places of the string table, each with its NUL."""
-    strings = elf.strings
+    data, strings = elf.data, elf.strings
     places = [strings + name for name in names]
-    ends: Iterator[int] = map(elf.data.find, repeat(0), places)
-    if not _are_short(elf.data, strings, max(places, default=strings)):
-        ends = _shared_ends(elf.data, places)
+    last = max(places, default=strings)
+    ends: Iterator[int] = map(data.find, repeat(0), places)
+    if not (_are_few(data, strings, last, len(places)) or _are_short(data, strings, last)):
+        ends = _shared_ends(data, places)
     return sum(ends) - sum(places) + len(places)
+
+
+def _are_few(data: bytes, first: int, last: int, count: int) -> bool:
+    """Do they all end, and soon enough, however long they are?"""
+    return count * (len(data) - first) <= _SOON and data.find(0, last) >= 0
 
 
 def _are_short(data: bytes, first: int, last: int) -> bool:

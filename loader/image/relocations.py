@@ -35,6 +35,7 @@ from loader.image.elf_format import (
 _SIZES: dict[int, int] = {0: 0, 1: 8, 2: 4, 4: 4, 10: 4, 11: 4, 24: 8}  # bytes that it writes
 _UNSIGNED, _SIGNED = 10, 11
 _FAR = 1 << 30  # bytes: no compiler adds so much
+_ADDEND = 16  # byte of an entry where its addend begins
 
 # -- arm64 ----------------------------------------------------------------------------------------
 
@@ -60,10 +61,6 @@ class _Table(NamedTuple):
     @property
     def places(self) -> memoryview:
         return self.entries.cast("Q")[0::3]
-
-    @property
-    def addends(self) -> memoryview:
-        return self.entries.cast("q")[2::3]
 
 
 def relocation_failure(elf: ElfModule, places_told: bool) -> Failure | None:
@@ -152,7 +149,7 @@ def _is_plain(elf: ElfModule, target: int, tables: list[_Table]) -> bool:
         sizes = {_SIZES.get(kind, 0) for kind in types}
         if 0 in sizes or _UNSIGNED in types:
             return False
-        if _SIGNED in types and not _are_small(table.addends):
+        if _SIGNED in types and not _are_small(table.entries):
             return False
         if len(sizes) == 1:
             places[sizes.pop()] += table.places.tolist()
@@ -173,20 +170,24 @@ def _are_apart(narrow: list[int], wide: list[int]) -> bool:
 
 def _are_zero(content: bytes, places: dict[int, list[int]]) -> bool:
     for size, found in places.items():
-        if found and max(found) + size > len(content):
+        if not found:
+            continue
+        if max(found) + size > len(content):
             return False
-        if any(any(_gathered(content[first:], found)) for first in range(size) if found):
+        gather = itemgetter(*found, found[0])  # two at least, or it would give no tuple
+        if any(any(gather(content[first:])) for first in range(size)):
             return False
     return True
 
 
-def _are_small(numbers: memoryview) -> bool:
-    return min(numbers) > -_FAR and max(numbers) < _FAR
-
-
-def _gathered(content: bytes, places: list[int]) -> Iterable[int]:
-    """The bytes at these places."""
-    return itemgetter(*places)(content) if len(places) > 1 else (content[places[0]],)
+def _are_small(entries: memoryview) -> bool:
+    """Are all addends far from what would not fit? Mostly that is seen by their highest bytes."""
+    data = bytes(entries)
+    sign, *others = (data[byte :: RELA.size] for byte in range(_ADDEND + 3, RELA.size))
+    if all(other == sign for other in others) and sign.count(0) + sign.count(0xFF) == len(sign):
+        return True
+    addends = entries.cast("q")[2::3]
+    return min(addends) > -_FAR and max(addends) < _FAR
 
 
 def _content(elf: ElfModule, index: int) -> bytes:

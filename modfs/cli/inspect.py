@@ -6,25 +6,18 @@ that fails as a duplicate, the bytes it adds to invalid_becoming_bytes or invali
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 import click
 
-from loader.calls import MODULE_INIT_COMPRESSED_FILE
 from loader.config import MACHINES, Config
-from loader.errors import UserError, in_words
-from loader.image.layout import Layout
-from loader.image.module_image import Facts, read_image
-from loader.packings import NAMES, NOT_PACKED, by_suffix, compress, named
+from loader.errors import UserError
 from loader.release import DEFAULT, has_statistics, parse_release
-from loader.spread import spread
 from loader.words import MODULE_FILE, readable_size
 from modfs.cli.options import (
     compress_option,
@@ -36,28 +29,14 @@ from modfs.cli.options import (
 from modfs.cli.progress import Progress
 from modfs.cli.statuses import DONE, FAILED, complain
 from modfs.cli.table import aligned
+from modfs.survey import Survey, Surveyed
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One module. ``bytes``: its file unpacked and without signature; ``compressed``: its file as
-    the kernel reads it if it unpacks by itself, None where there is no such file.
-    """
-
-    name: str
-    path: str
-    file: int
-    bytes: int
-    compressed: int | None
-    layout: Layout
-
-
-Column = tuple[str, str, Callable[[Row], int | None]]
+Column = tuple[str, str, Callable[[Surveyed], int | None]]
 
 # Key in --json and for --sort, heading, and value. All are bytes; None is not known.
 _NUMBERS: tuple[Column, ...] = (
     ("file", "FILE", lambda row: row.file),
-    ("bytes", "MODULE", lambda row: row.bytes),
+    ("bytes", "MODULE", lambda row: row.length),
     ("text", "TEXT", lambda row: row.layout.text),
     ("data", "DATA", lambda row: row.layout.data),
     ("rodata", "RODATA", lambda row: row.layout.rodata),
@@ -67,15 +46,15 @@ _NUMBERS: tuple[Column, ...] = (
     ("init_rodata", "INIT-RO", lambda row: row.layout.init_rodata),
     ("total", "TOTAL", lambda row: row.layout.total),
     ("core", "CORE", lambda row: row.layout.core),
-    ("becoming", "BECOMING", lambda row: row.bytes),
-    ("load", "LOAD", lambda row: 2 * row.bytes),
+    ("becoming", "BECOMING", lambda row: row.length),
+    ("load", "LOAD", lambda row: 2 * row.length),
     ("becoming_compressed", "BECOMING+", lambda row: _more(row, 1)),
     ("load_compressed", "LOAD+", lambda row: _more(row, 2)),
 )
 
 
-def _more(row: Row, times: int) -> int | None:
-    return None if row.compressed is None else times * row.bytes + row.compressed
+def _more(row: Surveyed, times: int) -> int | None:
+    return None if row.compressed is None else times * row.length + row.compressed
 
 
 @click.command("inspect")
@@ -143,7 +122,7 @@ def command(
     files = sorted(set(_module_files(paths)))
     if not files:
         raise UserError(f"{', '.join(map(str, paths))}: no module is in there (.ko, .ko.zst, ...)")
-    rows, refused = _inspect_all(files, Wanted.of(config, machines, compression))
+    rows, refused = _inspect_all(files, Survey(config, machines, compression))
     for message in refused:
         complain(message)
     _sort(rows, key, reverse)
@@ -154,22 +133,16 @@ def command(
     return FAILED if refused else DONE
 
 
-def _inspect_all(files: Sequence[str], wanted: Wanted) -> tuple[list[Row], list[str]]:
+def _inspect_all(files: Sequence[str], survey: Survey) -> tuple[list[Surveyed], list[str]]:
     """Of each file either its row or what is wrong with it."""
-    rows: list[Row] = []
-    refused: list[str] = []
     with Progress("Reading modules", len(files)) as progress:
-        found = spread(partial(_inspect, wanted), files, progress.reached)
-    for path, answer in zip(files, found, strict=True):
-        if isinstance(answer, str):
-            refused.append(f"{path}: {answer}")
-        else:
-            name, file, length, compressed, layout = answer
-            rows.append(Row(name, path, file, length, compressed, Layout._make(layout)))
-    return rows, refused
+        found = survey.of(files, progress.reached)
+    rows = [each for each in found if not isinstance(each, str)]
+    refused = zip(files, found, strict=True) if len(rows) < len(files) else ()
+    return rows, [f"{path}: {each}" for path, each in refused if isinstance(each, str)]
 
 
-def _sort(rows: list[Row], key: str, reverse: bool) -> None:
+def _sort(rows: list[Surveyed], key: str, reverse: bool) -> None:
     if key == "name":
         rows.sort(key=lambda row: (row.name, row.path), reverse=reverse)
         return
@@ -178,109 +151,59 @@ def _sort(rows: list[Row], key: str, reverse: bool) -> None:
 
 
 def _module_files(paths: Iterable[Path]) -> Iterator[str]:
-    """The files themselves, and all modules in and below the folders."""
+    """The files themselves, and all modules in and below the folders; links to folders are not
+    followed, and what cannot be listed has none."""
     for path in map(str, paths):
         if not os.path.isdir(path):
             yield path
-        for folder, _, names in os.walk(path):
-            yield from (os.path.join(folder, name) for name in names if MODULE_FILE.fullmatch(name))
+            continue
+        folders = [path]
+        while folders:
+            with suppress(OSError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif MODULE_FILE.fullmatch(entry.name) and not entry.is_dir():
+                        yield entry.path
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked of each file: ``kernels`` by how a file is packed (by its suffix), in the
-    order in which they are asked; ``compression`` to estimate, see Row.compressed."""
-
-    kernels: dict[str, tuple[Config, ...]]
-    compression: str | None
-
-    @classmethod
-    def of(cls, config: Config, machines: Iterable[int], compression: str | None) -> Wanted:
-        kernels = tuple(replace(config, machine=machine) for machine in dict.fromkeys(machines))
-        by_packing = {
-            name: tuple(replace(kernel, compression=name) for kernel in kernels) for name in NAMES
-        }
-        return cls(by_packing, compression)
-
-
-def _inspect(wanted: Wanted, path: str) -> tuple[str, int, int, int | None, tuple[int, ...]] | str:
-    """What a row has of a file, but for its path; or what is wrong with it."""
-    packed = by_suffix(path)
+def _sum(rows: list[Surveyed], column: Column) -> int | None:
+    """Of all rows; None where one of the numbers is not known."""
     try:
-        data = _read(path)
-        facts = _facts(data, wanted.kernels[packed.name if packed else NOT_PACKED])
-    except OSError as error:
-        return in_words(error)
-    except UserError as error:
-        return str(error)
-    compressed = facts.clen if packed else None
-    if not packed and wanted.compression:
-        compressed = len(compress(data, named(wanted.compression)))
-    return facts.name, facts.read_bytes, facts.len, compressed, tuple(facts.layout)
+        return sum(map(column[2], rows))  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
-def _read(path: str) -> bytes:
-    """OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.fstat(fd).st_size
-        data = os.read(fd, size)
-        if size and len(data) == size:
-            return data
-        with open(fd, "rb", closefd=False) as file:  # a pipe has no size
-            return data + file.read()
-    finally:
-        os.close(fd)
+def _print_json(rows: list[Surveyed], shown: list[Surveyed]) -> None:
+    import json  # not needed for a table
 
-
-def _facts(data: bytes, kernels: Iterable[Config]) -> Facts:
-    """By the first of these kernels that takes it. UserError: none does."""
-    failure = None
-    for kernel in kernels:
-        flags = MODULE_INIT_COMPRESSED_FILE if kernel.compression != NOT_PACKED else 0
-        image = read_image(data, flags, kernel)
-        found = image.decompress_failure or image.becoming_failure or image.layout_failure
-        if found is None:
-            return image.state_facts()
-        failure = failure or found
-    assert failure is not None
-    why = f", and would log: {'; '.join(failure.log)}" if failure.log else ""
-    raise UserError(f"the kernel would refuse it with {failure.name}{why}")
-
-
-def _sums(rows: list[Row]) -> dict[str, int | None]:
-    """Each number's sum; None where one of them is not known."""
-    sums: dict[str, int | None] = {}
-    for key, _, value in _NUMBERS:
-        values = [found for row in rows if (found := value(row)) is not None]
-        sums[key] = sum(values) if len(values) == len(rows) else None
-    return sums
-
-
-def _print_json(rows: list[Row], shown: list[Row]) -> None:
     modules = [
         {"name": row.name, "path": row.path} | {key: value(row) for key, _, value in _NUMBERS}
         for row in shown
     ]
-    print(json.dumps({"count": len(rows), "sum": _sums(rows), "modules": modules}, indent=1))
+    sums = {column[0]: _sum(rows, column) for column in _NUMBERS}
+    print(json.dumps({"count": len(rows), "sum": sums, "modules": modules}, indent=1))
 
 
-def _print_table(rows: list[Row], shown: list[Row], key: str) -> None:
+def _print_table(rows: list[Surveyed], shown: list[Surveyed], key: str) -> None:
     """Columns, with the sums of all modules at the end; those without any number are left out.
 
     Whoever watches gets as many as the terminal is wide, what they sort by and what matters most
     first, in units; everybody else gets all of them, in bytes.
     """
     columns = [column for column in _NUMBERS if any(column[2](row) is not None for row in rows)]
-    if not sys.stdout.isatty():
-        print(*_table(rows, shown, columns, str), sep="\n")
-        return
-    columns.sort(key=lambda column: (column[0] != key, _rank(column[0])))
-    width = shutil.get_terminal_size().columns
-    fitting = max(range(1, len(columns) + 1), key=lambda n: _fits(rows, shown, columns[:n], width))
-    print(*_table(rows, shown, columns[:fitting], readable_size), sep="\n")
-    if fitting < len(columns):
-        print(f"{len(columns) - fitting} more columns in a wider terminal, or with --json")
+    watched = sys.stdout.isatty()
+    if watched:
+        columns.sort(key=lambda column: (column[0] != key, _rank(column[0])))
+    told = readable_size if watched else str
+    table = [["NAME", *(row.name for row in shown), f"{len(rows)} modules"]]
+    table += (_texts(rows, shown, column, told) for column in columns)
+    if watched:
+        table = table[: 1 + _fitting(table)]
+    print(*aligned(list(zip(*table, strict=True))), sep="\n")
+    if len(table) <= len(columns):
+        print(f"{len(columns) + 1 - len(table)} more columns in a wider terminal, or with --json")
 
 
 _FIRST = ("total", "core", "becoming", "load", "file", "text")
@@ -291,21 +214,18 @@ def _rank(key: str) -> int:
     return _FIRST.index(key) if key in _FIRST else len(_FIRST)
 
 
-def _fits(rows: list[Row], shown: list[Row], columns: Sequence[Column], width: int) -> int:
-    """The number of columns if they fit, else 0."""
-    lines = _table(rows, shown, columns, readable_size)
-    return len(columns) if max(map(len, lines)) <= width else 0
+def _fitting(table: Sequence[Sequence[str]]) -> int:
+    """How many columns besides the names the terminal is wide enough for; one at least."""
+    import shutil
+
+    width = shutil.get_terminal_size().columns
+    ends = list(accumulate(max(map(len, column)) + 2 for column in table))
+    return max(1, sum(end - 2 <= width for end in ends) - 1)
 
 
-def _table(
-    rows: list[Row], shown: list[Row], columns: Sequence[Column], told: Callable[[int], str]
+def _texts(
+    rows: list[Surveyed], shown: list[Surveyed], column: Column, told: Callable[[int], str]
 ) -> list[str]:
-    def cell(value: int | None) -> str:
-        return "-" if value is None else told(value)
-
-    sums = _sums(rows)
-    table = [["NAME", *(heading for _, heading, _ in columns)]]
-    for row in shown:
-        table.append([row.name, *(cell(value(row)) for _, _, value in columns)])
-    table.append([f"{len(rows)} modules", *(cell(sums[key]) for key, _, _ in columns)])
-    return list(aligned(table))
+    """A column's heading, cells and sum."""
+    values = [*map(column[2], shown), _sum(rows, column)]
+    return [column[1], *("-" if value is None else told(value) for value in values)]

@@ -10,13 +10,13 @@ from loader.words import printable
 
 def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> Iterator[str]:
     """A line for each row: the columns of ``left`` begin together, the others end together."""
-    rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+    columns = []
+    for number, column in enumerate(zip(*rows, strict=True)):
+        told = [printable(cell) for cell in column]
+        width = max(map(len, told))
+        pad = str.ljust if number in left else str.rjust
+        columns.append([pad(cell, width) for cell in told])
+    for cells in zip(*columns, strict=True):
         yield "  ".join(cells).rstrip()
 
 

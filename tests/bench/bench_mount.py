@@ -17,7 +17,7 @@ def rows() -> Iterable[Row]:
             lambda: timed(lambda: run_quietly([PYTHON, "-c", "pass"])),
             rounds=15,
         )
-    yield Row("modfs mount until the first cat", "python -c pass", pair.ratio, 15, detail=str(pair))
+    yield pair.row("modfs mount until the first cat", "python -c pass", 15)
 
 
 def _mount_and_cat(folder: Path) -> float:

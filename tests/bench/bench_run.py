@@ -18,7 +18,6 @@ from tests.bench.harness import MODFS, Row, made_modules, readable, timed
 
 CALLS = 20_000
 PROCESSES = 16
-LIMIT = 60e-6  # seconds
 
 # Loads a module, then asks for it again and again; prints the median of these calls, in seconds.
 CALLER = """
@@ -35,6 +34,39 @@ for _ in range(int(sys.argv[2])):
 print(statistics.median(times))
 """
 
+# The least that catching takes: such calls, answered by another process that knows the answer.
+BARE = """
+import ctypes, errno, fcntl, os, platform, socket, statistics, sys, time
+from modfs import linux
+from modfs.run import seccomp
+syscall = ctypes.CDLL(None).syscall
+number = {"x86_64": 313, "aarch64": 273}[platform.machine()]
+ours, theirs = socket.socketpair()
+fd = os.open(sys.argv[1], os.O_RDONLY)
+if os.fork() == 0:
+    ours.close()
+    _, [listener], _, _ = socket.recv_fds(theirs, 1, 1)
+    buffer = bytearray(linux.SECCOMP_NOTIF.size)
+    while True:
+        buffer[:] = bytes(len(buffer))
+        try:
+            fcntl.ioctl(listener, linux.SECCOMP_IOCTL_NOTIF_RECV, buffer)
+        except OSError:
+            os._exit(0)
+        number = int.from_bytes(buffer[:8], "little")
+        answer = linux.SECCOMP_NOTIF_RESP.pack(number, 0, -errno.EEXIST, 0)
+        fcntl.ioctl(listener, linux.SECCOMP_IOCTL_NOTIF_SEND, answer)
+theirs.close()
+listener = seccomp.install()
+socket.send_fds(ours, [b"."], [listener])
+os.close(listener)
+times = []
+for _ in range(int(sys.argv[2])):
+    begin = time.perf_counter()
+    syscall(number, fd, b"", 0)
+    times.append(time.perf_counter() - begin)
+print(statistics.median(times))
+"""
 
 REQUESTS = 200
 
@@ -80,13 +112,13 @@ def rows() -> Iterable[Row]:
     with made_modules() as [module]:
         engine = _engine(module)
         caught = float(_run([sys.executable, "-c", CALLER, str(module), str(CALLS)]))
+        bare = float(_output([sys.executable, "-c", BARE, str(module), str(CALLS)]))
         yield Row(
             "a call caught and answered, beyond the engine's own time",
-            "absolute",
-            (caught - engine) * 1e6,
-            LIMIT * 1e6,
-            unit="µs",
-            detail=f"{readable(caught)} - {readable(engine)}",
+            "answered by ten lines of Python",
+            (caught - engine) / bare,
+            1.5,
+            detail=f"{readable(caught)} - {readable(engine)} : {readable(bare)}",
         )
         yield _busy(module)
     yield _helpers()
@@ -138,10 +170,11 @@ def _helpers() -> Row:
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(
-        [MODFS, "run", "--", *command], capture_output=True, text=True, check=True
-    )
-    return done.stdout
+    return _output([MODFS, "run", "--", *command])
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _engine(module: Path) -> float:
@@ -173,7 +206,7 @@ def _busy(module: Path) -> Row:
         f"processors busy while {PROCESSES} processes ask at once",
         "absolute",
         busy / total * processors,
-        0.9 * processors,
+        0.8 * processors,
         unit="busy",
         at_least=True,
     )

@@ -31,7 +31,7 @@ def rows() -> Iterable[Row]:
 
 
 def _row(what: str, against: str, pair: Pair, target: float) -> Row:
-    return Row(what, f"{against}, C file system", pair.ratio, target, detail=str(pair))
+    return pair.row(what, f"{against}, C file system", target)
 
 
 def _cat(ours: Path, theirs: Path) -> Pair:

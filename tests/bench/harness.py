@@ -3,7 +3,9 @@
 A measurement is a file ``bench_NAME.py`` in this folder with a function ``rows() ->
 Iterable[Row]``; ``make bench`` finds it by its name, ``make bench ONLY=NAME`` runs it alone.
 Nothing here is asserted: a machine's speed is no property of the code. What is compared is always
-a ratio of two things measured in turn, in one run, so that a busy moment strikes both.
+a ratio of two things measured in turn, in one run, so that a busy moment strikes both; its spread
+is that of the rounds. ``make bench JSON=FILE`` writes the rows, ``make bench BASE=FILE`` says which
+of them are other than they were (``comparison.py``).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from loader.synthesize.builder import build_module
 from loader.synthesize.spec import ModuleSpec
@@ -32,6 +35,21 @@ MODFS = str(Path(sys.executable).with_name("modfs"))
 Command = Sequence[str | os.PathLike[str]]
 
 
+class Spread(NamedTuple):
+    """Between which figures the middle half of the rounds were."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, figures: Sequence[float]) -> Spread:
+        """The quartiles; of a few figures the least and the greatest."""
+        if len(figures) < 4:
+            return cls(min(figures), max(figures))
+        low, _, high = statistics.quantiles(figures, n=4)
+        return cls(low, high)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table."""
@@ -39,28 +57,44 @@ class Row:
     what: str
     against: str
     figure: float
-    target: float
+    target: float | None
+    """None: only told, and compared with other runs."""
     unit: str = "times"
     at_least: bool = False
     """The target is a least figure (a rate), not a greatest one (a ratio)."""
     detail: str = ""
     """The two figures that the ratio was made of, with their units."""
+    spread: Spread | None = None
+    exact: bool = False
+    """The figure is a count, and hardly differs from run to run."""
 
     @property
     def reached(self) -> bool:
+        if self.target is None:
+            return True
         return self.figure >= self.target if self.at_least else self.figure <= self.target
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The medians of two things measured in turn, in seconds."""
+    """Two things measured in turn, in seconds: their medians, and how often the one was the other
+    in each round."""
 
     ours: float
     theirs: float
+    ratios: Sequence[float] = ()
 
     @property
     def ratio(self) -> float:
         return self.ours / self.theirs
+
+    @property
+    def spread(self) -> Spread | None:
+        return Spread.of(self.ratios) if self.ratios else None
+
+    def row(self, what: str, against: str, target: float) -> Row:
+        """The ratio, which should be at most ``target``."""
+        return Row(what, against, self.ratio, target, detail=str(self), spread=self.spread)
 
     def __str__(self) -> str:
         return f"{readable(self.ours)} : {readable(self.theirs)}"
@@ -92,7 +126,8 @@ def in_turn(
         ours()
         theirs()
     taken = [(ours(), theirs()) for _ in range(rounds)]
-    return Pair(*(statistics.median(column) for column in zip(*taken, strict=True)))
+    one, other = (statistics.median(column) for column in zip(*taken, strict=True))
+    return Pair(one, other, [mine / its for mine, its in taken])
 
 
 def run_quietly(command: Command) -> None:

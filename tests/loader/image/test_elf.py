@@ -245,6 +245,13 @@ def test_each_check(said: str, data: bytes) -> None:
     assert said in caught.value.failure.message
 
 
+def test_a_name_table_past_the_file_before_its_type_was_looked_at() -> None:
+    """One without content may lie anywhere, and a kernel finds whatever is there in memory."""
+    data = section(".shstrtab", sh_type=8, sh_offset=LENGTH)  # SHT_NOBITS
+    with pytest.raises(ElfError, match="isn't null terminated"):
+        ElfModule(data, EM_X86_64, typed_strings=False)
+
+
 @pytest.mark.parametrize(
     "data",
     [

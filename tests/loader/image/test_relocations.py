@@ -12,6 +12,7 @@ from loader.errors import Failure
 from loader.image.elf import ElfModule
 from loader.image.elf_format import (
     MODULE_NAME_OFFSET,
+    RELA,
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_WRITE,
@@ -20,7 +21,7 @@ from loader.image.elf_format import (
     THIS_MODULE,
 )
 from loader.image.plts import frob
-from loader.image.relocations import relocation_failure
+from loader.image.relocations import _are_small, relocation_failure
 from loader.synthesize.elf_writer import Relocation, Section, Symbol, write
 
 CALL26, JUMP26 = 283, 282
@@ -153,3 +154,14 @@ def test_the_last_of_nothing_but_branches_is_not_sorted() -> None:
     branches = [(0, CALL26, 0), (1, CALL26, 0), (0, CALL26, 0)]
     assert entries(branches) == 3
     assert entries([*branches[:2], (1, CALL26, 0)]) == 2
+
+
+@pytest.mark.parametrize("odd", [0, 1 << 24, (1 << 30) - 1, 1 << 30, 1 << 31, 1 << 40, 1 << 62])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_addends_that_are_small(odd: int, sign: int) -> None:
+    """As each is by itself, whatever they look like by columns."""
+    addends = [*range(-3, 4), sign * odd, sign * odd - sign, 0x7F_FFFF, -0x80_0000]
+    for some in (addends, addends[:8], addends[7:8], addends[:7]):
+        table = b"".join(RELA.pack(0xFFFF, 0xFFFF_FFFF_FFFF, addend) for addend in some)
+        expected = all(-(1 << 30) < addend < 1 << 30 for addend in some)
+        assert _are_small(memoryview(table)) == expected

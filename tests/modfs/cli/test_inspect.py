@@ -166,6 +166,22 @@ def test_many_files_are_read_by_several_processes(
     assert json.loads(out)["count"] == 200 - refused
 
 
+def test_which_files_of_a_folder(inspect: Run, tmp_path: Path) -> None:
+    """All below, also by links, but not below links to folders, and no folder of such a name."""
+    data = build_module(ModuleSpec("m"))
+    for name in ("a.ko", "b/c.ko", "b/d.ko/e.ko", "b/f.txt", "b/.ko", "b/g.ko.bak"):
+        file = tmp_path / "tree" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    tmp_path.joinpath("tree/link.ko").symlink_to("a.ko")
+    tmp_path.joinpath("tree/folder.ko").symlink_to("b")
+    code, out, err = inspect("--json", "--sort", "name", tmp_path / "tree")
+    assert (code, err) == (0, "")
+    found = [module["path"] for module in json.loads(out)["modules"]]
+    names = ("a.ko", "b/c.ko", "b/d.ko/e.ko", "link.ko")
+    assert found == [str(tmp_path / "tree" / name) for name in names]
+
+
 def test_a_module_may_come_through_a_pipe(environment: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "m.ko"
     file.write_bytes(build_module(ModuleSpec("m", text=300_000)))
