@@ -15,6 +15,7 @@ from typing import NamedTuple
 from loader.config import PAGE_SIZE
 from loader.engine.log import LINE_MAX, LINES
 from loader.errors import LoadError
+from loader.image.own_checks import ANY, OwnCheck
 from loader.image.parameter_types import ARRAY_OF, CHARP, INTEGERS, NO_ARGUMENT, STRING
 from loader.image.parameters import Parameter, page_of
 from loader.words import canonical
@@ -54,9 +55,13 @@ _BASES = {"hexadecimal": 16, "octal": 8, "decimal": 10}
 _DIGITS = 22  # of 64 bits, in the base that needs most
 
 
-def _magnitude(text: str) -> int:
-    """_kstrtoull with base 0: 0x.. hexadecimal, 0.. octal, else decimal; one newline may end it."""
-    number = _NUMBER.match(text)
+_DECIMAL = re.compile(r"(?P<decimal>[0-9]+)")
+
+
+def _magnitude(text: str, decimal: bool) -> int:
+    """_kstrtoull with base 0: 0x.. hexadecimal, 0.. octal, else decimal; one newline may end it.
+    ``decimal``: with base 10."""
+    number = (_DECIMAL if decimal else _NUMBER).match(text)
     if number is None:
         raise _Invalid(errno.EINVAL)
     base = number.lastgroup or ""
@@ -69,19 +74,20 @@ def _magnitude(text: str) -> int:
     return value
 
 
-def _integer(low: int, high: int, show: str = "{}") -> Callable[[str], str]:
+def _number(text: str, low: int, high: int, decimal: bool = False) -> int:
     """kstrtoint and its relatives: EINVAL what is no number, ERANGE what does not fit."""
+    if low < 0 and text[:1] == "-":
+        value = -_magnitude(text[1:], decimal)
+    else:
+        value = _magnitude(text[1:] if text[:1] == "+" else text, decimal)
+    if not low <= value <= high:
+        raise _Invalid(errno.ERANGE)
+    return value
 
-    def parse(text: str) -> str:
-        if low < 0 and text[:1] == "-":
-            value = -_magnitude(text[1:])
-        else:
-            value = _magnitude(text[1:] if text[:1] == "+" else text)
-        if not low <= value <= high:
-            raise _Invalid(errno.ERANGE)
-        return show.format(value)
 
-    return parse
+def _integer(low: int, high: int, show: str = "{}") -> Callable[[str], str]:
+    """As _number, and how it is shown."""
+    return lambda text: show.format(_number(text, low, high))
 
 
 def kstrtobool(text: str) -> bool | None:
@@ -127,6 +133,33 @@ def _scalar(kind: str, value: str) -> str:
     return value if parse is None else parse(value)  # unknown: the module's own function
 
 
+def _own(check: OwnCheck, text: str) -> str:
+    """What a set function of the module's own makes of it (loader.image.own_checks)."""
+    try:
+        return _own_value(check, text)
+    except _Invalid as invalid:
+        raise _Invalid(check.refused or invalid.errno) from None
+
+
+def _own_value(check: OwnCheck, text: str) -> str:
+    word = text.removesuffix("\n")
+    if check.type == ANY or any(
+        word.startswith(each) if check.begins else word == each for each in check.words
+    ):
+        return word
+    if not check.type or (word != text and not check.newline):
+        raise _Invalid(errno.EINVAL)
+    if check.type not in INTEGERS or check.type in NO_ARGUMENT:
+        return _scalar(check.type, text)
+    integer = INTEGERS[check.type]
+    value = _number(text, *integer.limits, check.decimal)
+    if value < (value if check.low is None else check.low) or (
+        check.high is not None and value > check.high
+    ):
+        raise _Invalid(check.outside)
+    return integer.show.format(value)
+
+
 def _array(parameter: Parameter, value: str, before: str) -> str:
     """param_array: a comma-separated list, no longer than the array.
 
@@ -170,9 +203,11 @@ def set_parameter(parameter: Parameter, value: str | None, before: str) -> str:
     ``before``: the text that it showed until then.
     """
     if value is None:
-        if parameter.type not in NO_ARGUMENT:
+        if parameter.type not in NO_ARGUMENT and not parameter.no_argument:
             raise _Invalid(errno.EINVAL)
         value = "1"
+    if parameter.own_set:
+        return value if parameter.check is None else _own(parameter.check, value)
     if parameter.type.startswith(ARRAY_OF):
         return _array(parameter, value, before)
     if parameter.type == STRING:

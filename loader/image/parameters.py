@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from operator import le
 from typing import NamedTuple
@@ -19,12 +19,18 @@ from typing import NamedTuple
 from loader.config import PAGE_SIZE
 from loader.image.elf import ElfModule
 from loader.image.elf_format import RELA, SHT_NOBITS
+from loader.image.own_checks import OWN_CHECKS, OwnCheck
 from loader.image.parameter_types import ARRAY_OF, CHARP, FLAGS, INTEGERS, STRING, WIDTHS
 from loader.image.room import MOST, Room
 from loader.words import canonical
 
 # Offsets in bytes: struct kernel_param
-_PERM, _ARG = 24, 32
+_NAME, _OPS, _PERM, _ARG, _PARAM = 0, 16, 24, 32, 40
+
+# struct kernel_param_ops
+_FLAGS, _SET, _GET = 0, 8, 16
+_NOARG = 1  # KERNEL_PARAM_OPS_FL_NOARG
+_SETTER, _GETTER = "param_set_", "param_get_"
 
 # struct kparam_array
 _MAX, _NUM, _ELEM = 0, 8, 24
@@ -42,18 +48,34 @@ def read_parameters(elf: ElfModule, places: Mapping[str, Place]) -> dict[str, Pa
     ``places``: where the symbols __param_NAME are.
     """
     parameters = parameters_of(elf.values("parmtype"))
-    if parameters:
-        memory, room = _Memory(elf), Room(_ALL_SHOWN)
-        for key, parameter in parameters.items():
-            place = places.get(f"__param_{parameter.name}")
-            if place and place[0] < elf.e_shnum:
-                parameters[key] = _read_parameter(memory, place, parameter, room)
+    memory, room, found = _Memory(elf), Room(_ALL_SHOWN), set[Place]()
+    for key, parameter in parameters.items():
+        place = places.get(f"__param_{parameter.name}")
+        if place and place[0] < elf.e_shnum:
+            parameters[key] = _read_parameter(memory, place, parameter, room)
+            found.add(place)
+    for place in _undeclared(elf, found):
+        name = memory.pointer(place, _NAME)
+        if name is not None and room.take(len(text := memory.string(name))):
+            parameter = _read_parameter(memory, place, Parameter(text, ""), room)
+            parameters.setdefault(canonical(text), parameter)
     return parameters
+
+
+def _undeclared(elf: ElfModule, found: Set[Place]) -> Iterator[Place]:
+    """Those whose type .modinfo does not tell (module_param_cb, module_param_call)."""
+    section = elf.find("__param")
+    count = min(elf.sh_size[section] // _PARAM, MOST) if section else 0
+    places = ((section, _PARAM * number) for number in range(count))
+    return (place for place in places if place not in found)
 
 
 def _read_parameter(memory: _Memory, place: Place, parameter: Parameter, room: Room) -> Parameter:
     """With what struct kernel_param at ``place`` tells; without text where ``room`` has no more."""
     parameter = parameter._replace(mode=memory.number(place, _PERM, "<H") or 0)
+    operations = memory.pointer(place, _OPS)
+    if operations is not None:  # else the kernel's, of the type that .modinfo tells
+        parameter = _with_own(memory, operations, parameter)
     argument, kind = memory.pointer(place, _ARG), parameter.type
     if room.left < 0:
         return parameter
@@ -71,6 +93,24 @@ def _read_parameter(memory: _Memory, place: Place, parameter: Parameter, room: R
         parameter = parameter._replace(default=_text(memory, kind, argument))
     room.take(len(parameter.default))
     return parameter
+
+
+def _with_own(memory: _Memory, operations: Place, parameter: Parameter) -> Parameter:
+    """With what a struct kernel_param_ops of the module's own tells: which of the kernel's
+    functions are in it."""
+    setter, getter = memory.undefined(operations, _SET), memory.undefined(operations, _GET)
+    kind = parameter.type
+    for name, start in ((getter, _GETTER), (setter, _SETTER)):
+        found = name.removeprefix(start)
+        if kind not in WIDTHS and found in WIDTHS:
+            kind = found
+    flags = memory.number(operations, _FLAGS, "<I") or 0
+    return parameter._replace(
+        type=kind,
+        own_set=not setter,
+        check=None if setter else OWN_CHECKS.get((memory.module, canonical(parameter.name))),
+        no_argument=bool(flags & _NOARG),
+    )
 
 
 def _text(memory: _Memory, kind: str, place: Place | None, index: int = 0) -> str:
@@ -120,6 +160,7 @@ class _Memory:
 
     def __init__(self, elf: ElfModule) -> None:
         self._elf = elf
+        self.module = canonical(elf.modinfo_name)
         self._relocations: dict[int, list[_Relocations]] = {}
 
     def after(self, place: Place) -> int:
@@ -141,15 +182,26 @@ class _Memory:
 
     def pointer(self, place: Place | None, offset: int) -> Place | None:
         """Where the pointer at ``offset`` bytes after ``place`` will point to."""
-        if place is None:
-            return None
+        found = None if place is None else self._relocation(place, offset)
+        return None if found is None else self._target(*found)
+
+    def undefined(self, place: Place, offset: int) -> str:
+        """The name of what the pointer there will point to, if the module does not have it."""
+        found = self._relocation(place, offset)
+        if found is None or not 0 < found[0] < self._elf.symbol_count():
+            return ""
+        symbol = self._elf.symbol(found[0])
+        return "" if symbol.shndx else self._elf.string(symbol.st_name)
+
+    def _relocation(self, place: Place, offset: int) -> tuple[int, int] | None:
+        """Symbol and addend of the pointer at ``offset`` bytes after ``place``."""
         section, start = place
         if section not in self._relocations:
             tables = self._elf.relocations.get(section, ())
             self._relocations[section] = [_Relocations(table) for table in reversed(tables)]
         for table in self._relocations[section]:
             if found := table.last_at(start + offset):
-                return self._target(*found)
+                return found
         return None
 
     def _target(self, index: int, addend: int) -> Place | None:
@@ -194,7 +246,9 @@ class Parameter(NamedTuple):
 
     ``max_elements``: of an array, or bytes of a "string"; None if not known. ``mode``: permissions
     in /sys/module/NAME/parameters, 0 where it is not shown. ``default``: its text until it is set.
-    ``counted``: the module knows how many elements of an array were set.
+    ``counted``: the module knows how many elements of an array were set. ``own_set``: its set
+    function is the module's own; ``check``: what that takes, None where it is not known;
+    ``no_argument``: it takes a name without "=".
     """
 
     name: str
@@ -203,6 +257,9 @@ class Parameter(NamedTuple):
     mode: int = 0
     default: str = ""
     counted: bool = True
+    own_set: bool = False
+    check: OwnCheck | None = None
+    no_argument: bool = False
 
 
 def parameters_of(types: Iterable[str]) -> dict[str, Parameter]:

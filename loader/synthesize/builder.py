@@ -34,7 +34,7 @@ from loader.image.layout import Layout, layout
 from loader.release import Release, release
 from loader.synthesize.arch import ARCHITECTURES, EXIT_FROM_END, INIT_OFFSET
 from loader.synthesize.elf_writer import Relocation, Section, Symbol, write
-from loader.synthesize.spec import ModuleSpec
+from loader.synthesize.spec import ModuleSpec, ParameterSpec
 
 _FUNCTION = 16  # bytes from one function to the next
 _PARAM = struct.Struct("<24xHbB12x")  # struct kernel_param: three pointers, ..., and one
@@ -275,13 +275,26 @@ class Builder:
             relocations = [
                 Relocation(0, absolute, constants, name),
                 Relocation(8, absolute, self.this_module_symbol),
-                Relocation(16, absolute, self.undefined[parameter.operations]),
+                self.operations(parameter, constants),
                 argument,
             ]
             start = self.constant(parameter.name, table, _PARAM.pack(parameter.mode, -1, 0))
             for relocation in relocations:
                 relocation.offset += start
             table.relocations += relocations
+
+    def operations(self, parameter: ParameterSpec, constants: Section) -> Relocation:
+        """The pointer to the kernel's struct kernel_param_ops, or to one with a set function of
+        the module's own, which is never called, and the kernel's get function."""
+        absolute = self.machine.absolute
+        if not parameter.own:
+            return Relocation(16, absolute, self.undefined[parameter.operations])
+        place = self.constant(f"ops_{parameter.name}", constants, bytes(32))
+        constants.relocations += [
+            Relocation(place + 8, absolute, self.this_module_symbol),
+            Relocation(place + 16, absolute, self.undefined[parameter.getter]),
+        ]
+        return Relocation(16, absolute, constants, place)
 
     def constant(self, name: str, section: Section, data: bytes) -> int:
         """Append ``data`` as the object __param_NAME; its place, bytes into the section."""

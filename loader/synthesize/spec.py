@@ -39,7 +39,8 @@ class ParameterSpec:
 
     ``type`` as modinfo shows it: int, charp, "array of uint", "string", ... ``max``: elements of an
     array, or bytes of a string. ``mode``: of its file in /sys/module/NAME/parameters; 0: none.
-    ``default``: the value before any is given (of an array's elements all 0).
+    ``default``: the value before any is given (of an array's elements all 0). ``own``: its set
+    function is the module's own, and modinfo tells no type (module_param_cb).
     """
 
     name: str
@@ -48,6 +49,7 @@ class ParameterSpec:
     mode: int = 0o644
     default: int | str | None = None
     max: int = 16
+    own: bool = False
 
     def __post_init__(self) -> None:
         element = self.type.removeprefix(ARRAY_OF)
@@ -56,6 +58,8 @@ class ParameterSpec:
             raise UserError(f"parameter {self.name}: no type {self.type!r}; there are {known}")
         if isinstance(self.default, str) and self.type != CHARP:
             raise UserError(f"parameter {self.name}: a default of type {self.type} is a number")
+        if self.own and self.type not in WIDTHS:
+            raise UserError(f"parameter {self.name}: own is for one value, not {self.type!r}")
 
     @property
     def is_array(self) -> bool:
@@ -66,6 +70,11 @@ class ParameterSpec:
     def operations(self) -> str:
         """The kernel's symbol that handles its type."""
         return "param_array_ops" if self.is_array else self.element_operations
+
+    @property
+    def getter(self) -> str:
+        """The kernel's function that shows it."""
+        return "param_get_" + self.type
 
     @property
     def element_operations(self) -> str:
@@ -185,7 +194,10 @@ class ModuleSpec:
         """The symbols that it leaves for the kernel to resolve."""
         symbols = [*self.imports]
         for parameter in self.parameters:
-            symbols += [parameter.operations, parameter.element_operations]
+            if parameter.own:
+                symbols.append(parameter.getter)
+            else:
+                symbols += [parameter.operations, parameter.element_operations]
         return tuple(dict.fromkeys(symbols))
 
     def modinfo_entries(self) -> list[tuple[str, str]]:
@@ -195,7 +207,8 @@ class ModuleSpec:
         for parameter in self.parameters:
             if parameter.description:
                 entries.append(("parm", f"{parameter.name}:{parameter.description}"))
-            entries.append(("parmtype", f"{parameter.name}:{parameter.type}"))
+            if not parameter.own:
+                entries.append(("parmtype", f"{parameter.name}:{parameter.type}"))
         entries += [("softdep", softdep) for softdep in self.softdeps]
         entries += [("alias", alias) for alias in self.aliases]
         entries.append(("depends", ",".join(self.depends)))

@@ -78,6 +78,9 @@ class ParameterTable(Table):
     ] = UNSET
     default: Given[Annotated[bool | int | str, about("Its value before any is given.")]] = UNSET
     max: Given[Annotated[Count, about("Elements of an array, or bytes of a string.")]] = UNSET
+    own: Given[
+        Annotated[bool, about("Its set function is the module's own; modinfo tells no type.")]
+    ] = UNSET
 
 
 _Part = Given[Annotated[FileSize, about("Bytes in the section of that name.")]]

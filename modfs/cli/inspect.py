@@ -19,6 +19,7 @@ from loader.config import MACHINES, Config
 from loader.errors import UserError
 from loader.release import DEFAULT, has_statistics, parse_release
 from loader.words import MODULE_FILE, readable_size
+from modfs.cli import inspect_parameters
 from modfs.cli.options import (
     compress_option,
     config_option,
@@ -75,6 +76,9 @@ def _more(row: Surveyed, times: int) -> int | None:
 )
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Show the first N only.")
+@click.option(
+    "--parameters", is_flag=True, help="Show what they can be told instead, and who checks it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @kernel_option(default_told=f"the configuration's, else {DEFAULT}.")
 @without_option()
@@ -85,6 +89,7 @@ def command(
     key: str,
     reverse: bool,
     limit: int | None,
+    parameters: bool,
     as_json: bool,
     kernel: str | None,
     without: tuple[str, ...],
@@ -122,6 +127,8 @@ def command(
     files = sorted(set(_module_files(paths)))
     if not files:
         raise UserError(f"{', '.join(map(str, paths))}: no module is in there (.ko, .ko.zst, ...)")
+    if parameters:
+        return inspect_parameters.show(files, config, tuple(dict.fromkeys(machines)), as_json)
     rows, refused = _inspect_all(files, Survey(config, machines, compression))
     for message in refused:
         complain(message)

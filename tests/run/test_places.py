@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from loader.synthesize.builder import build_module
+from loader.synthesize.spec import ModuleSpec, ParameterSpec
 from tests.run.conftest import Done
 
 Run = Callable[..., Done]
@@ -67,3 +70,31 @@ def test_the_first_process_of_a_pid_namespace(run: Run) -> None:
         "unshare --fork --pid sh -c 'modprobe top; wc -l </proc/modules; rmmod top; echo $$'"
     )
     assert (done.stdout.split(), done.stderr) == (["3", "1"], "")
+
+
+def test_a_parameter_that_its_module_checks_itself(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """drivers/block/loop.c: by param_set_int, and by kstrtoint, from 1 on."""
+    parameters = (
+        ParameterSpec("max_loop", default=8, mode=0o444, own=True),
+        ParameterSpec("hw_queue_depth", default=128, own=True),
+    )
+    file = tmp_path / "loop.ko"
+    file.write_bytes(build_module(ModuleSpec("loop", parameters=parameters)))
+    script = (
+        "insmod $LOOP max_loop=abc; insmod $LOOP hw_queue_depth=0; lsmod | wc -l;"
+        " insmod $LOOP max_loop=0x10; cd /sys/module/loop/parameters; cat max_loop hw_queue_depth;"
+        " echo 64 >hw_queue_depth; echo none >hw_queue_depth; cat hw_queue_depth; dmesg -t"
+    )
+    done = subprocess.run(
+        ["modfs", "run", "--", "bash", "-c", script],
+        env=environment | {"LOOP": str(file)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert [line for line in done.stdout.splitlines() if "taint" not in line] == [
+        "1", "16", "128", "64",
+        "loop: `abc' invalid for parameter `max_loop'",
+        "loop: `0' invalid for parameter `hw_queue_depth'",
+    ]  # fmt: skip
+    assert done.stderr.count("Invalid parameters") == 2
+    assert done.stderr.count("Invalid argument") == 1

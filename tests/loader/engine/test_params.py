@@ -6,7 +6,9 @@ import errno
 
 import pytest
 
-from loader.engine.params import arguments, parse_args
+from loader.engine.params import arguments, parse_args, store
+from loader.errors import LoadError
+from loader.image.own_checks import OWN_CHECKS
 from loader.image.parameters import Parameter
 
 TYPES = (
@@ -175,3 +177,55 @@ def test_no_more_lines_than_the_log_keeps() -> None:
     parsed = parse_args("m", "a " * 5000 + "last", KNOWN)
     assert len(parsed.log) == 4096
     assert parsed.log[-1] == "m: unknown parameter 'last' ignored"
+
+
+# -- set functions of modules' own ----------------------------------------------------------------
+
+
+def own(module: str, name: str, text: str) -> str | int:
+    """What is shown afterwards, or the errno."""
+    check = OWN_CHECKS.get((module, name))
+    parameter = Parameter(name, "", own_set=True, check=check)
+    parsed = parse_args(module, f"{name}={text}", {name: parameter})
+    return parsed.errno or parsed.values[name]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "text", "result"),
+    [  # by the sources that the table names
+        ("loop", "max_loop", "abc", errno.EINVAL),
+        ("loop", "max_loop", "0x10", "16"),
+        ("loop", "max_loop", "3000000000", errno.ERANGE),
+        ("loop", "hw_queue_depth", "0", errno.EINVAL),
+        ("loop", "hw_queue_depth", "1", "1"),
+        ("nvme", "io_queue_depth", "1", errno.EINVAL),
+        ("nvme", "io_queue_depth", "2", "2"),
+        ("nvme", "io_queue_depth", "4096", errno.EINVAL),
+        ("nvme", "write_queues", "0x2", errno.EINVAL),  # kstrtouint with base 10
+        ("nvme", "write_queues", "99999999999", errno.EINVAL),  # whatever kstrtouint says
+        ("nvme_core", "iopolicy", "numa-whatever", "numa-whatever"),
+        ("nvme_core", "iopolicy", "best", errno.EINVAL),
+        ("sg", "def_reserved_size", "1048577", errno.ERANGE),
+        ("kvm", "nx_huge_pages", "auto", "auto"),
+        ("kvm", "nx_huge_pages", "y", "Y"),
+        ("kvm", "nx_huge_pages", "2", errno.EINVAL),
+        ("kvm_intel", "vmentry_l1d_flush", "sometimes", errno.EINVAL),
+        ("null_blk", "queue_mode", "3", errno.EINVAL),
+        ("sunrpc", "auth_hashtable_size", "2", errno.EINVAL),
+        ("target_core_user", "block_netlink", "256", errno.ERANGE),  # kstrtou8
+        ("nf_nat_ftp", "ports", "anything", "anything"),
+        ("not_known", "parameter", "anything", "anything"),
+    ],
+)
+def test_own_checks(module: str, name: str, text: str, result: str | int) -> None:
+    assert own(module, name, text) == result
+
+
+def test_a_newline_at_the_end() -> None:
+    """As a shell's echo writes it; simple_strtoul does not skip it, kstrtouint does."""
+    loops = Parameter("p", "", own_set=True, check=OWN_CHECKS["loop", "max_loop"])
+    assert store(loops, "7\n", "") == "7"
+    port = Parameter("p", "", own_set=True, check=OWN_CHECKS["lockd", "nlm_udpport"])
+    assert store(port, "7", "") == "7"
+    with pytest.raises(LoadError):
+        store(port, "7\n", "")

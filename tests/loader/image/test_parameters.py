@@ -44,3 +44,30 @@ def test_arrays() -> None:
     declared = Declared("p", "array of int", max=4, mode=0o400)
     found = parameters(build_module(ModuleSpec("m", parameters=(declared,))))["p"]
     assert (found.max_elements, found.mode) == (4, 0o400)
+
+
+# -- set functions of a module's own --------------------------------------------------------------
+
+
+def own(module: str, name: str, type: str = "int") -> Parameter:
+    declared = Declared(name, type, default=5, own=True)
+    return parameters(build_module(ModuleSpec(module, parameters=(declared,))))[name]
+
+
+def test_what_modinfo_does_not_tell_is_found() -> None:
+    """module_param_cb: no parmtype; its name, mode and type are in __param alone."""
+    found = own("some", "depth", "uint")
+    assert (found.name, found.type, found.mode, found.default) == ("depth", "uint", 0o644, "5")
+    assert found.own_set and found.check is None
+
+
+def test_what_it_takes_is_known_of_some() -> None:
+    found = own("loop", "hw_queue_depth")
+    assert found.check is not None and (found.check.type, found.check.low) == ("int", 1)
+
+
+def test_the_kernel_s_own_functions_are_none_of_the_module_s() -> None:
+    """The same name in the table, but the file says that the kernel's function sets it."""
+    declared = Declared("max_loop", "int")
+    found = parameters(build_module(ModuleSpec("loop", parameters=(declared,))))["max_loop"]
+    assert (found.own_set, found.check) == (False, None)
