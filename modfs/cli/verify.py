@@ -16,9 +16,9 @@ from loader.image.symvers import read_kernel_exports
 from loader.keyring import Keyring
 from loader.observe.recording import is_recording
 from loader.release import choose_release
+from modfs.cli.engine import blacklisted
 from modfs.cli.options import (
     blacklist_option,
-    blacklisted,
     config_option,
     configuration,
     environment_option,

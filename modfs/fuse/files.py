@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What getattr tells: ``mode`` with the type of the file; ``size`` in bytes."""
 
     mode: int

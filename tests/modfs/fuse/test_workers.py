@@ -149,8 +149,9 @@ def test_a_signal_of_whose_operation_waits(sent: list[int]) -> None:
 
     with serving() as requests:
         requests.queue.put((1, wait))
+        one = told.get(timeout=20)
         requests.queue.put((2, wait))
-        one, other = told.get(timeout=20), told.get(timeout=20)
+        other = told.get(timeout=20)
         requests.workers.interrupt(1)
         assert (one.interrupted, other.interrupted) == (True, False)
         deadline = time.monotonic() + 20
