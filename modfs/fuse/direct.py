@@ -36,7 +36,6 @@ _MOST = 1 << 17  # bytes of one read or write
 _BUFFER = _MOST + 4096  # with what comes before them
 _BODY = IN_HEADER.size  # where that begins
 _DATA = _BODY + protocol.WRITE_IN.size
-_STREAK = 16  # operations that did not wait, until one thread is enough
 _AGAIN = frozenset((errno.EINTR, errno.EAGAIN, errno.ENOENT))  # ENOENT: a request was taken back
 _CUT = frozenset((errno.ENODEV, errno.ECONNABORTED))
 _NAME_MAX, _BLOCK = 255, 512  # statfs, as libfuse says where nobody else does
@@ -138,7 +137,8 @@ class DirectServer:
             return self._cut or (self.descriptor is not None and _is_cut(self.descriptor))
 
     def interrupted(self) -> bool:
-        """See Server."""
+        """See Server. Whoever asks is about to wait (loader.calls.Caller)."""
+        self._workers.waits()
         return self._local.worker.interrupted
 
     def client(self) -> tuple[int, int, int]:
@@ -154,7 +154,6 @@ class DirectServer:
         assert device is not None
         request = bytearray(_BUFFER)
         read, into, parsed, node_of = os.readv, [request], IN_HEADER.unpack_from, self._nodes.get
-        streak = 0  # operations that did not wait
         while not workers.over:
             try:
                 size = read(device, into)
@@ -172,13 +171,7 @@ class DirectServer:
             node = node_of(number)
             if node is None or not node.nature.waits or opcode == protocol.FUSE_FORGET:
                 self._answer(opcode, unique, node, request)
-                streak += 1
-                if streak == _STREAK:
-                    streak = 0
-                    if not workers.rest(worker):
-                        return
                 continue
-            streak = 0
             workers.begin(worker, unique)
             try:
                 self._answer(opcode, unique, node, request)

@@ -70,7 +70,7 @@ class Operation(Protocol):
         """(uid, gid, thread number) of who asks for it."""
 
     def interrupted(self) -> bool:
-        """Has a signal been sent to who asks for it?"""
+        """Has a signal been sent to who asks for it? To be asked before each wait for anything."""
 
 
 DIRECTORY = Attributes(stat.S_IFDIR | 0o755, links=2)
