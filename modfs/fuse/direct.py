@@ -156,16 +156,12 @@ class DirectServer:
         read, into, parsed, node_of = os.readv, [request], IN_HEADER.unpack_from, self._nodes.get
         while not workers.over:
             try:
-                size = read(device, into)
+                if not read(device, into):
+                    return self._end(errno.ENODEV)
             except OSError as error:
                 if error.errno in _AGAIN:
                     continue
-                if error.errno not in _CUT:
-                    log.error("/dev/fuse cannot be read: %s", error.strerror)
-                size = 0
-            if not size:
-                self._cut = True
-                return workers.stop()
+                return self._end(error.errno or 0)
             _, opcode, unique, number, uid, gid, pid, _, _ = parsed(request)
             worker.who = uid, gid, pid
             node = node_of(number)
@@ -179,6 +175,13 @@ class DirectServer:
                 goes_on = workers.end(worker, unique)
             if not goes_on:
                 return
+
+    def _end(self, number: int) -> None:
+        """Nothing more can be read, for an errno."""
+        self._cut = number in _CUT
+        if not self._cut:
+            log.error("/dev/fuse cannot be read: %s", os.strerror(number))
+        self._workers.stop()
 
     def _answer(self, opcode: int, unique: int, node: Node | None, request: bytearray) -> None:
         serve = self._operations.get(opcode)

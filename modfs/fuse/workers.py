@@ -8,10 +8,13 @@ a module to be unpacked, somebody notices within PATIENCE.
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable
 from typing import Any
+
+log = logging.getLogger("modfs.fuse")
 
 PATIENCE = 0.005  # seconds for which requests may be kept waiting by an operation that goes on
 _LEAST = 2  # threads kept asleep from the first request on: so many may wait without new ones
@@ -95,6 +98,9 @@ class Workers:
     def _run(self, work: Callable[[Worker], None]) -> None:
         try:
             work(Worker())
+        except BaseException:
+            log.exception("a thread that serves has ended: so does the server")
+            self.stop()
         finally:
             with self._lock:
                 self._threads -= 1

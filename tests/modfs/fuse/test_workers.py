@@ -157,6 +157,20 @@ def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         assert requests.workers._threads == 1
 
 
+def test_a_thread_that_fails_is_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Else nobody might read any more, and whoever asks would wait for ever."""
+
+    def fail(worker: Worker) -> None:
+        raise ValueError("never expected")
+
+    requests = Requests()
+    requests.workers = Workers(fail, signal.SIGUSR1, requests.left.set)
+    requests.workers.start()
+    requests.workers.wait()
+    assert requests.left.wait(20)
+    assert "never expected" in caplog.text
+
+
 # -- signals --------------------------------------------------------------------------------------
 
 
