@@ -7,7 +7,7 @@ What would be true without a host is in the package ``loader``.
 def __getattr__(name: str) -> str:
     """``modfs.__version__``, looked up when somebody asks: that takes as long as a whole start."""
     if name == "__version__":
-        from importlib.metadata import version
+        from modfs.installed import version
 
-        return version("modfs")
+        return version("modfs") or "unknown"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

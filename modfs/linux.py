@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from ctypes import c_char_p, c_int, c_long, c_ulong
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 
 # -- system calls ----------------------------------------------------------------------------------
 

@@ -58,7 +58,8 @@ def _led(link: re.Match[str], folder: str) -> str:
 
 def _commands() -> str:
     """What ``--help`` says of every verb."""
-    from modfs.cli import VERBS, modfs
+    from modfs.cli import VERBS
+    from modfs.cli.verbs import modfs
 
     parts = ["# Commands\n", _help(modfs, None)]
     group = click.Context(modfs, info_name="modfs")

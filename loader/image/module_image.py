@@ -19,7 +19,6 @@ from loader.calls import (
 from loader.config import Config
 from loader.errors import Failure
 from loader.image import plts, signature
-from loader.image.compression import DecompressError, decompress
 from loader.image.contents import Contents, extended_versions, read_contents, versions
 from loader.image.elf import ElfError, ElfModule
 from loader.image.elf_format import ELF_MAGIC, SHF_EXECINSTR, SHF_WRITE
@@ -126,6 +125,8 @@ def read_image(data: bytes, flags: int, config: Config) -> ModuleImage:
     """What a kernel of this ``config`` finds in the file ``data``, loaded with ``flags``."""
     image = ModuleImage("", read_bytes=len(data))
     if flags & MODULE_INIT_COMPRESSED_FILE:
+        from loader.image.compression import DecompressError, decompress  # zstd's library, lzma
+
         image.clen = len(data)
         try:
             strict = not config.release.zstd_lenient

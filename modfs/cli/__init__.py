@@ -1,12 +1,13 @@
-"""The command modfs. Each verb is a module here, imported only when it is used."""
+"""The command modfs. Each verb is a module here, imported only when it is used.
+
+Nor is click, which takes three times as long to import as Python takes to start, imported before
+somebody needs it.
+"""
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-
-import click
 
 from modfs.cli import standard
 
@@ -33,86 +34,6 @@ VERBS: dict[str, str] = {
 }
 
 
-class Verbs(click.Group):
-    """Loads a verb's module when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        command: click.Command = importlib.import_module(f"modfs.cli.{cmd_name}").command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            from loader.words import did_you_mean, shown
-
-            near = did_you_mean(args[0], VERBS)
-            raise click.UsageError(f"there is no verb {shown(args[0])}{near}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from modfs.cli.statuses import STATUSES
-
-        with formatter.section("Exit status"):
-            formatter.write_dl([(str(number), text) for number, text in STATUSES])
-
-
-def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value:
-        import modfs as package  # "from modfs import" would look the version up twice
-        from modfs.fuse.library import described
-
-        host = os.uname()
-        python = ".".join(map(str, sys.version_info[:3]))
-        click.echo(f"modfs {package.__version__}")
-        click.echo(f"Python {python}, {described()}, {host.sysname} {host.release}")
-        if os.geteuid():
-            from modfs.run import user_ids
-
-            click.echo(user_ids.described())
-        ctx.exit()
-
-
-@click.group(
-    cls=Verbs,
-    subcommand_metavar="VERB ...",
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_version,
-    help="Show it, and what it runs on.",
-)
-@click.pass_context
-def modfs(ctx: click.Context) -> int | None:
-    """The Linux kernel's module loader and its /sys/kernel/debug/modules, in userspace.
-
-    \b
-    Example:
-      modfs mount /tmp/m && echo 'insmod /path/to/xfs.ko' > /tmp/m/control
-      cat /tmp/m/stats; modfs umount /tmp/m
-
-    modfs VERB --help tells more.
-    """
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
-        return 2
-    return None
-
-
 def _arguments(words: list[str]) -> list[str]:
     """As mount(8) and mount.fuse call it, ``modfs SOURCE MOUNTPOINT [-o OPTIONS]`` means mount."""
     if len(words) >= 2 and not words[0].startswith("-") and words[0] not in VERBS:
@@ -125,7 +46,31 @@ def _arguments(words: list[str]) -> list[str]:
 def main() -> None:
     """Run the command as the caller gave it, and exit."""
     standard.prepare()
-    sys.exit(carry_out(sys.argv[1:]))
+    words = _arguments(sys.argv[1:])
+    if not _mounts_in_background(words):
+        sys.exit(carry_out(words))
+    from modfs.mount import head_start
+
+    head_start.begin(_SERVES)
+    try:
+        sys.exit(carry_out(words))
+    finally:
+        head_start.abandon()
+
+
+# What a server imports, beside how it mounts: its kernel's description, engine and files.
+_SERVES = (
+    "modfs.cli.engine",
+    "loader.engine.threads",
+    "modfs.mount.directory",
+    "modfs.fuse.direct",
+)
+
+
+def _mounts_in_background(words: list[str]) -> bool:
+    """Is it likely that there will be a server in another process? A guess: it is only quicker."""
+    others = ("-f", "--foreground", "--host", "-h", "--help", "--version")
+    return len(words) > 1 and words[0] == "mount" and not any(word in others for word in words)
 
 
 def carry_out(words: list[str]) -> int:
@@ -148,6 +93,15 @@ run = carry_out
 
 def _invoke(words: list[str]) -> int:
     """The status that a verb returns, or that --help and the like end with."""
+    if words == ["--version"]:
+        from modfs.cli.version import told
+
+        print(told())
+        return 0
+    import click
+
+    from modfs.cli.verbs import modfs
+
     if "_MODFS_COMPLETE" in os.environ:  # a shell asks for completions
         modfs.main(prog_name="modfs")
     try:

@@ -12,7 +12,8 @@ import msgspec
 
 from loader.errors import UserError
 from loader.words import canonical, readable_size
-from modfs.cli.options import FOLDER, EngineOptions, modules_option
+from modfs.cli.engine import EngineOptions
+from modfs.cli.options import FOLDER, modules_option
 from modfs.cli.statuses import DONE, MISUSED, ending_with
 from modfs.cli.table import put
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,8 @@ import click
 
 from loader.errors import UserError
 from modfs.cli.buffer import buffer_option, parse_buffer
-from modfs.cli.options import NAMES, EngineOptions, engine_options, tell_nearest
+from modfs.cli.engine import EngineOptions
+from modfs.cli.options import NAMES, engine_options, tell_nearest
 from modfs.cli.statuses import FAILED, MISUSED, ending_with
 from modfs.mount.background import ENGINE, Kind, Manner, mount
 from modfs.mount.options import MountOptions
@@ -58,7 +58,7 @@ def command(**values: Any) -> int:
     """
     parsed = MountOptions.parse(values.pop("options"), _OWN)
     file = values.pop("events")
-    parsed = replace(parsed, events_file=file and os.path.abspath(file))
+    parsed = parsed._replace(events_file=file and os.path.abspath(file))
     if values.pop("host"):
         others = dict(parsed.own).keys() - _OF_HOST
         if EngineOptions.pop(values) != EngineOptions() or others or file:

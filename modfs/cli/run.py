@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from modfs.cli.options import FOLDER, EngineOptions, engine_options
+from modfs.cli.engine import EngineOptions
+from modfs.cli.options import FOLDER, engine_options
 from modfs.cli.statuses import NOT_STARTED, ending_with
 
 

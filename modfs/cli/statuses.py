@@ -11,11 +11,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import click
+from typing import TYPE_CHECKING
 
 from loader.errors import UserError, in_words
 from loader.words import printable
+
+if TYPE_CHECKING:
+    import click
 
 DONE, FAILED, MISUSED, NOT_STARTED, NOT_EXECUTED, NOT_FOUND = 0, 1, 2, 125, 126, 127
 ABOVE = 3
@@ -62,6 +64,8 @@ def end(error: BaseException, command: str) -> int:
 
     Raises the error if it is a mistake in modfs.
     """
+    import click  # not needed where all goes well
+
     match error:
         case KeyboardInterrupt():
             print(file=sys.stderr)  # the terminal has shown ^C
@@ -86,6 +90,8 @@ def end(error: BaseException, command: str) -> int:
 
 def _usage(error: click.UsageError, command: str) -> str:
     """What is wrong with the command line, and where all that is right is told."""
+    import click
+
     message = error.format_message()
     if isinstance(error, click.NoSuchOption):
         near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""
@@ -93,11 +99,17 @@ def _usage(error: click.UsageError, command: str) -> str:
     return f"{message.rstrip('.')}{' ' if message.endswith('?') else '; '}try {command} --help"
 
 
+def _command() -> str:
+    import click
+
+    return click.get_current_context().command_path
+
+
 def complain(message: str, command: str | None = None) -> None:
     """One line on standard error. ``command``: which says it, if not the verb that runs."""
     words = (line.strip() for line in message.splitlines())
     line = printable(" ".join(word for word in words if word))
-    command = command or click.get_current_context().command_path
+    command = command or _command()
     try:
         print(f"{command}: {line}", file=sys.stderr, flush=True)
     except OSError:  # who hears nothing still has the status: Python's at its end would be 120

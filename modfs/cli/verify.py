@@ -17,9 +17,9 @@ from loader.kconfig import Kconfig, as_distributed
 from loader.keyring import Keyring
 from loader.observe.recording import is_recording
 from loader.release import DEFAULT, choose_release
+from modfs.cli.engine import blacklisted
 from modfs.cli.options import (
     blacklist_option,
-    blacklisted,
     config_option,
     configuration,
     environment_option,

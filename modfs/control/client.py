@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from loader.calls import File, Origin, Task
 from loader.errors import LoadError
 from modfs.control.credentials import SHORT, Status, who_answers_for
-from modfs.control.deputies import Order
 from modfs.control.identity import Identity
 from modfs.control.walk import Own
 from modfs.linux import AT_FDCWD, descriptor_of_thread, place
@@ -146,6 +145,8 @@ class Client:
         self, path: str | None, flags: int, folder: int = AT_FDCWD, home: bool = False
     ) -> int | Own:
         """``home``: in our world, not the client's."""
+        from modfs.control.deputies import Order
+
         identity = self._identity
         root = -1 if home or self._is_home() else self._folder("root")
         numbers, folder = self._status.numbers, max(folder, -1)

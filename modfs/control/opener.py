@@ -10,8 +10,10 @@ credentials are as good as one another, so that a shell's children may write for
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from loader.calls import Task
 from modfs.control.client import Client
@@ -23,10 +25,12 @@ from modfs.control.credentials import (
     read_status,
     unseen,
 )
-from modfs.control.deputies import Deputies
 from modfs.control.home import Home
 from modfs.linux import capability_sets
 from modfs.who import describe
+
+if TYPE_CHECKING:
+    from modfs.control.deputies import Deputies
 
 Asked = tuple[int, int, int]
 """(uid, gid, thread number) of who asks for an operation: those that count for files."""
@@ -40,8 +44,30 @@ class Ours:
     ) -> None:
         """``instead``: what to read in the place of a client's file, which it closes if that is
         another (for what this process must not read)."""
-        self.deputies = Deputies(interrupted)
+        self._interrupted = interrupted
         self.instead = instead
+        self._lock = threading.Lock()
+        self._deputies: Deputies | None = None
+        self._over = False
+
+    @property
+    def deputies(self) -> Deputies:
+        """Who opens files in others' names; most mounts never need any."""
+        from modfs.control.deputies import Deputies
+
+        with self._lock:
+            if self._deputies is None:
+                self._deputies = Deputies(self._interrupted)
+                if self._over:
+                    self._deputies.let_go()
+            return self._deputies
+
+    def let_go(self) -> None:
+        """See Deputies: now, and whenever one is asked for."""
+        with self._lock:
+            self._over = True
+            if self._deputies is not None:
+                self._deputies.let_go()
 
     @cached_property
     def home(self) -> Home:

@@ -36,7 +36,6 @@ _MOST = 1 << 17  # bytes of one read or write
 _BUFFER = _MOST + 4096  # with what comes before them
 _BODY = IN_HEADER.size  # where that begins
 _DATA = _BODY + protocol.WRITE_IN.size
-_STREAK = 16  # operations that did not wait, until one thread is enough
 _AGAIN = frozenset((errno.EINTR, errno.EAGAIN, errno.ENOENT))  # ENOENT: a request was taken back
 _CUT = frozenset((errno.ENODEV, errno.ECONNABORTED))
 _NAME_MAX, _BLOCK = 255, 512  # statfs, as libfuse says where nobody else does
@@ -139,7 +138,8 @@ class DirectServer:
             return self._cut or (self.descriptor is not None and _is_cut(self.descriptor))
 
     def interrupted(self) -> bool:
-        """See Server."""
+        """See Server. Whoever asks is about to wait (loader.calls.Caller)."""
+        self._workers.waits()
         return self._local.worker.interrupted
 
     def client(self) -> tuple[int, int, int]:
@@ -159,31 +159,20 @@ class DirectServer:
         assert device is not None
         request = bytearray(_BUFFER)
         read, into, parsed, node_of = os.readv, [request], IN_HEADER.unpack_from, self._nodes.get
-        streak = 0  # operations that did not wait
         while not workers.over:
             try:
-                size = read(device, into)
+                if not read(device, into):
+                    return self._end(errno.ENODEV)
             except OSError as error:
                 if error.errno in _AGAIN:
                     continue
-                if error.errno not in _CUT:
-                    log.error("/dev/fuse cannot be read: %s", error.strerror)
-                size = 0
-            if not size:
-                self._cut = True
-                return workers.stop()
+                return self._end(error.errno or 0)
             _, opcode, unique, number, uid, gid, pid, _, _ = parsed(request)
             worker.who = uid, gid, pid
             node = node_of(number)
             if node is None or not node.nature.waits or opcode == protocol.FUSE_FORGET:
                 self._answer(opcode, unique, node, request)
-                streak += 1
-                if streak == _STREAK:
-                    streak = 0
-                    if not workers.rest(worker):
-                        return
                 continue
-            streak = 0
             workers.begin(worker, unique)
             try:
                 self._answer(opcode, unique, node, request)
@@ -191,6 +180,13 @@ class DirectServer:
                 goes_on = workers.end(worker, unique)
             if not goes_on:
                 return
+
+    def _end(self, number: int) -> None:
+        """Nothing more can be read, for an errno."""
+        self._cut = number in _CUT
+        if not self._cut:
+            log.error("/dev/fuse cannot be read: %s", os.strerror(number))
+        self._workers.stop()
 
     def _answer(self, opcode: int, unique: int, node: Node | None, request: bytearray) -> None:
         serve = self._operations.get(opcode)

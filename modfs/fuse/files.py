@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What getattr tells: ``mode`` with the type of the file; ``size`` in bytes."""
 
     mode: int
@@ -73,7 +71,7 @@ class Operation(Protocol):
         """(uid, gid, thread number) of who asks for it."""
 
     def interrupted(self) -> bool:
-        """Has a signal been sent to who asks for it?"""
+        """Has a signal been sent to who asks for it? To be asked before each wait for anything."""
 
 
 DIRECTORY = Attributes(stat.S_IFDIR | 0o755, links=2)

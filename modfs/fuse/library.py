@@ -10,13 +10,13 @@ import ctypes
 import importlib
 import os
 from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 from loader.errors import UserError
 from modfs.fuse.missing import install_fuse, install_libfuse2
 from modfs.fuse.server import LIBRARY
+from modfs.installed import version
 
 _LIBRARIES = ("libfuse.so.2", "libfuse3.so.4", "libfuse3.so.3")
 # Modules by what libfuse they know. Debian's python3-fusepy calls its module fusepy.
@@ -98,10 +98,8 @@ def described() -> str:
     if found.module is None:
         return f"libfuse {found.version} and no Python package that knows it"
     package = _PACKAGES[found.module]
-    try:
-        return f"libfuse {found.version} by {package} {version(package)}"
-    except PackageNotFoundError:
-        return f"libfuse {found.version} by {package}"
+    number = version(package)
+    return f"libfuse {found.version} by {package}{f' {number}' if number else ''}"
 
 
 def _find() -> Found | None:

@@ -7,8 +7,6 @@ library.
 
 from __future__ import annotations
 
-import platform
-
 # What a system says that it is (os-release(5): ID, then ID_LIKE), and how it installs fuse3.
 _INSTALL: dict[str, str] = {
     "debian": "apt-get install fuse3",
@@ -43,6 +41,8 @@ def install_libfuse2() -> str:
 
 
 def _system() -> dict[str, str]:
+    import platform  # only where something is missing
+
     try:
         return platform.freedesktop_os_release()
     except OSError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modfs.linux import MS_DIRSYNC, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_SYNCHRONOUS
 
@@ -19,8 +19,7 @@ _TIMEOUTS = frozenset(("entry_timeout", "attr_timeout"))
 _NAMES = frozenset(("fsname", "subtype"))
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What is asked for. ``flags``: of mount(2), which ``words`` stand for; ``kernel``: words for
     the kernel; ``entry_timeout``, ``attr_timeout``: how long names and attributes may be
     remembered, in seconds."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Container, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from loader.errors import UserError
-from modfs.fuse.files import FileSystem
-from modfs.fuse.options import Options
+
+if TYPE_CHECKING:
+    from modfs.fuse.files import FileSystem
 
 INTERRUPTS = signal.SIGUSR1  # sent to the thread whose client was sent a signal
 WAKES_MAIN = signal.SIGUSR2  # by libfuse's server: whoever calls Server.exit has handlers for both
@@ -59,29 +60,39 @@ class Server(Protocol):
         """Has the file that is read in this thread O_NONBLOCK?"""
 
 
-def chosen(words: Iterable[str] = ()) -> str:
-    """ "device" or "libfuse"; that also where ``words``, options, mean something to libfuse alone.
+def described() -> str:
+    """What serves here, in a few words. UserError."""
+    if _chosen() == _LIBFUSE:
+        from modfs.fuse.library import described
 
-    UserError: the environment says something else.
-    """
+        return described()
+    from modfs.fuse.protocol import FUSE_KERNEL_MINOR_VERSION, FUSE_KERNEL_VERSION
+
+    return f"FUSE {FUSE_KERNEL_VERSION}.{FUSE_KERNEL_MINOR_VERSION}"
+
+
+def _chosen() -> str:
+    """What the environment says. UserError: something else than there is."""
     said = os.environ.get(CHOSEN) or (_LIBFUSE if os.environ.get(LIBRARY) else _DEVICE)
     if said not in (_DEVICE, _LIBFUSE):
         raise UserError(f"{CHOSEN}={said}: neither {_DEVICE} nor {_LIBFUSE}")
-    return said if Options.of(words) is not None else _LIBFUSE
+    return said
 
 
 def make_server(words: Iterable[str], without: Container[str] = ()) -> Server:
     """For ``words`` as after mount's -o. ``without``: operations that are to be ENOSYS.
 
-    UserError: libfuse is asked for, and is missing.
+    By libfuse where that is asked for, or where a word might mean something to it alone. UserError:
+    it is missing.
     """
+    from modfs.fuse.options import Options
+
     words = tuple(words)
-    if chosen(words) == _LIBFUSE:
+    options = Options.of(words)
+    if _chosen() == _LIBFUSE or options is None:
         from modfs.fuse.through_libfuse import LibfuseServer
 
         return LibfuseServer(words, without)
     from modfs.fuse.direct import DirectServer
 
-    options = Options.of(words)
-    assert options is not None
     return DirectServer(options, without)

@@ -1,20 +1,24 @@
 """The threads that serve a connection, and who waits in them.
 
-As long as operations are over at once one thread serves them all: with Python's one lock, more
-would only take it from one another. Before one may wait, another thread is made to read, so that
-somebody always does. So a second one goes on reading until there has been nothing to wait for in a
-while; others are kept, asleep, for the next who waits.
+One of them reads requests, and carries out what it has read: with Python's one lock, two that are
+quick would only take it from one another. Another one reads as soon as an operation waits. That is
+told before it waits for the engine or a deputy; whatever else keeps it, a file system that hangs or
+a module to be unpacked, somebody notices within PATIENCE.
 """
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable
 from typing import Any
 
-_READERS = 2  # that stay after something to wait for
-_SPARE = 10  # kept asleep, as libfuse keeps them
+log = logging.getLogger("modfs.fuse")
+
+PATIENCE = 0.005  # seconds for which requests may be kept waiting by an operation that goes on
+_LEAST = 2  # threads kept asleep from the first request on: so many may wait without new ones
+_SPARE = 10  # and no more than that
 _EARLY = 256  # signals of operations that are not known yet, or no more
 _AGAIN = 1.0  # seconds: a signal may come just before a wait begins
 
@@ -46,7 +50,10 @@ class Workers:
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._ended = threading.Event()
-        self._reading = 0  # threads that read, or are about to
+        self._reading = 0  # threads that read, or are about to: one, or none
+        self._begun = 0  # operations that might wait
+        self._watches = False
+        self._watcher: threading.Event | None = None  # wakes the thread that watches
         self._threads = 0
         self._spare: list[Worker] = []  # the latest last
         self._under_way: dict[int, Worker] = {}  # those that may wait, by their requests' numbers
@@ -59,7 +66,7 @@ class Workers:
     def start(self) -> None:
         """The first. RuntimeError: no thread can be had."""
         self._reading = 1
-        self._start()
+        self._start(self._work)
 
     def stop(self) -> None:
         """It is over: whoever comes back from an operation or a read ends."""
@@ -68,6 +75,8 @@ class Workers:
             spare, self._spare = self._spare, []
         for worker in spare:
             worker.wake.release()
+        if self._watcher is not None:
+            self._watcher.set()
         self._ended.set()
 
     def wait(self) -> None:
@@ -77,19 +86,22 @@ class Workers:
             while self._under_way:
                 self._idle.wait()
 
-    def _start(self) -> None:
+    def _start(self, work: Callable[[Worker], None]) -> None:
         with self._lock:
             self._threads += 1
         try:
-            threading.Thread(target=self._run, daemon=True).start()
+            threading.Thread(target=self._run, args=(work,), daemon=True).start()
         except RuntimeError:
             with self._lock:
                 self._threads -= 1
             raise
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[Worker], None]) -> None:
         try:
-            self._read(Worker())
+            work(Worker())
+        except BaseException:
+            log.exception("a thread that serves has ended: so does the server")
+            self.stop()
         finally:
             with self._lock:
                 self._threads -= 1
@@ -97,15 +109,33 @@ class Workers:
             if last:
                 self._left()
 
+    def _work(self, worker: Worker) -> None:
+        self._read(worker)
+
+    def _work_later(self, worker: Worker) -> None:
+        if self._sleep(worker):
+            self._read(worker)
+
     # -- operations that may wait --------------------------------------------------------------
 
     def begin(self, worker: Worker, unique: int) -> None:
-        """An operation may wait from now on: somebody else reads meanwhile, if that can be had."""
+        """An operation begins that may wait: nobody reads until it does, or has ended."""
         with self._lock:
             worker.interrupted = self._early.pop(unique, self) is None
             self._under_way[unique] = worker
             self._reading -= 1
-            if self._reading:
+            self._begun += 1
+            watches, self._watches = self._watches, True
+        if not watches:
+            self._watch()
+
+    def waits(self) -> None:
+        """The operation of this thread is about to wait: somebody else reads meanwhile, if a thread
+        can be had."""
+        if self._reading:
+            return
+        with self._lock:
+            if self._reading or self.over:
                 return
             self._reading = 1
             other = self._spare.pop() if self._spare else None
@@ -113,8 +143,8 @@ class Workers:
             other.wake.release()
             return
         try:
-            self._start()
-        except RuntimeError:  # no thread can be had: who must not wait then knows
+            self._start(self._work)
+        except RuntimeError:  # who must not wait then knows: modfs.mount.room
             with self._lock:
                 self._reading -= 1
 
@@ -124,17 +154,9 @@ class Workers:
             del self._under_way[unique]
             if self.over and not self._under_way:
                 self._idle.notify_all()
-            if self._reading < _READERS:
-                self._reading += 1
+            if not self._reading:
+                self._reading = 1
                 return True
-        return self._sleep(worker)
-
-    def rest(self, worker: Worker) -> bool:
-        """There was nothing to wait for in a while: one reader is enough. As ``end``."""
-        with self._lock:
-            if self._reading == 1:
-                return True
-            self._reading -= 1
         return self._sleep(worker)
 
     def _sleep(self, worker: Worker) -> bool:
@@ -144,6 +166,38 @@ class Workers:
             self._spare.append(worker)
         worker.wake.acquire()
         return not self.over
+
+    # -- operations that go on ---------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Have them watched."""
+        if self._watcher is not None:
+            self._watcher.set()
+            return
+        watcher = threading.Event()
+        try:
+            for _ in range(_LEAST):
+                self._start(self._work_later)
+            threading.Thread(target=self._keep_watch, args=(watcher,), daemon=True).start()
+        except RuntimeError:  # then each is taken to wait
+            self._watches = False
+            self.waits()
+        else:
+            self._watcher = watcher
+
+    def _keep_watch(self, watcher: threading.Event) -> None:
+        """As long as operations begin, look whether they end; then sleep until one begins again."""
+        begun = -1
+        while not self.over:
+            with self._lock:
+                is_stuck, begun = begun == self._begun, self._begun
+                self._watches = not (is_stuck and self._reading)
+                asleep = not self._watches
+                is_stuck = is_stuck and not self._reading
+            if is_stuck:
+                self.waits()
+            watcher.wait(None if asleep else PATIENCE)
+            watcher.clear()
 
     # -- signals -------------------------------------------------------------------------------
 

@@ -42,4 +42,12 @@ def serve(
         kernel.shutdown()
 
 
-HOST: Kind[HostKernel] = Kind(serve, lambda kernel: os.uname().release, lambda kernel, heard: None)
+def _title(kernel: HostKernel) -> str:
+    return os.uname().release
+
+
+def _listen(kernel: HostKernel, heard: Callable[[str], None]) -> None:
+    """The kernel logs by itself."""
+
+
+HOST: Kind[HostKernel] = Kind(serve, _title, _listen)

@@ -7,7 +7,7 @@ question is asked by a child, which keeps nothing open, and is waited for only s
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import select
 import signal
@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from modfs.mount.descriptors import close_descriptors, open_descriptors
 
 ANSWER_SECONDS = 10.0
+_END = b"said"
 
 
 class Silent(Exception):
@@ -24,7 +25,7 @@ class Silent(Exception):
 
 
 def aside(ask: Callable[[], Any]) -> Any:
-    """What ``ask`` answers, which JSON can say, from a process of its own.
+    """What ``ask`` answers, of Python's plain types, from a process of its own.
 
     OSError: what it met; Silent: it did not end within ANSWER_SECONDS.
     """
@@ -38,7 +39,7 @@ def aside(ask: Callable[[], Any]) -> Any:
     finally:
         os.close(read_end)
         _let_go(child)
-    error, answer = json.loads(said)
+    error, answer = marshal.loads(said)
     if error:
         raise OSError(error, os.strerror(error))
     return answer
@@ -52,7 +53,7 @@ def _answer(ask: Callable[[], Any], write_end: int) -> NoReturn:
     except OSError as failed:
         error, answer = failed.errno or -1, None
     try:
-        text = json.dumps((error, answer)).encode()
+        text = marshal.dumps((error, answer)) + _END
         while text:
             text = text[os.write(write_end, text) :]
     finally:
@@ -69,9 +70,9 @@ def _hear(read_end: int) -> bytes:
         if not more:
             break
         said += more
-    if not said.endswith(b"]"):
+    if not said.endswith(_END):
         raise Silent
-    return said
+    return said.removesuffix(_END)
 
 
 def _let_go(child: int) -> None:

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import queue
-import signal
 import sys
-import threading
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from loader.errors import UserError, in_words
+from modfs.mount import head_start
 from modfs.mount.aside import Silent, aside
-from modfs.mount.descriptors import close_descriptors, open_descriptors
-from modfs.mount.log_file import set_up_log
 from modfs.mount.mountinfo import DEAD, FS_TYPE, SERVER, Mount, find, umount_lazily
-from modfs.mount.notify import notify
 from modfs.mount.options import MountOptions
-from modfs.mount.pid_file import pid_file
 from modfs.mount.serve import serve
-from modfs.mount.stderr import CapturedStderr, reason
 
 if TYPE_CHECKING:
     from loader.engine.threads import LiveKernel
 
 
 K = TypeVar("K")
-log = logging.getLogger("modfs")
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(NamedTuple):
     """How a server lives: where its log and its process number go, None for nowhere; ``verbose``
     logs what the kernel would log as well."""
 
@@ -62,9 +50,26 @@ def _listen(live: LiveKernel, listener: Callable[[str], None]) -> None:
     live.kernel.log.listener = listener
 
 
-ENGINE: Kind[LiveKernel] = Kind(serve, lambda live: live.config.release.title, _listen)
+def _title(live: LiveKernel) -> str:
+    return live.config.release.title
 
-_READY = b"\0mounted"
+
+ENGINE: Kind[LiveKernel] = Kind(serve, _title, _listen)
+
+
+class Order(NamedTuple):
+    """What a server is to do. ``make`` builds a kernel of that ``kind`` in the server's process;
+    ``mountpoint`` is a real path. All of it can be pickled."""
+
+    make: Callable[[], Any]
+    mountpoint: str
+    options: MountOptions
+    kind: Kind[Any]
+    manner: Manner
+
+
+READY = b"\0mounted"
+"""What a server says once it answers."""
 
 
 def _prepare(path: str, options: MountOptions) -> str:
@@ -118,105 +123,43 @@ def mount(
     *,
     kind: Kind[Any] = ENGINE,
     foreground: bool = False,
-    manner: Manner = Manner(),
+    manner: Manner | None = None,
 ) -> int:
     """Mount; returns the exit status of the server, or 0 once a background mount answers.
 
     ``make`` builds a kernel of that ``kind`` in the process that will serve it. UserError.
     """
+    manner = manner or Manner()
     mountpoint = _prepare(mountpoint, options)
     if foreground:
-        return _serve_logged(make, mountpoint, options, kind, manner, lambda: None)
-    read_end, write_end = os.pipe()
+        from modfs.mount.background_server import serve_logged
+
+        return serve_logged(Order(make, mountpoint, options, kind, manner), lambda: None)
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork() == 0:
-        os.close(read_end)
-        _background(make, mountpoint, options, kind, manner, write_end)
-    os.close(write_end)
+    told = _begin(Order(make, mountpoint, options, kind, manner.absolute()))
     said = b""
-    while not said.endswith(_READY) and (more := os.read(read_end, 4096)):
+    while not said.endswith(READY) and (more := os.read(told, 4096)):
         said += more
-    if not said.endswith(_READY):
+    if not said.endswith(READY):
         raise UserError(said.decode(errors="replace") or f"{mountpoint}: the server ended early")
     _check(mountpoint)
     return 0
 
 
-def _background(
-    make: Callable[[], K],
-    mountpoint: str,
-    options: MountOptions,
-    kind: Kind[K],
-    manner: Manner,
-    status: int,
-) -> None:
-    """The server's process: a session of its own, which tells ``status`` how the start went."""
-    code = 1
-    try:
-        manner = manner.absolute()
-        inherited = open_descriptors() - {status}
-        _leave_the_caller()
+def _begin(order: Order) -> int:
+    """Have a process serve; a descriptor to read how that goes."""
+    early = head_start.take(order)
+    if early is not None:
+        return early
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        from modfs.mount.background_server import serve_in_background
 
-        def made() -> K:
-            live = make()  # which may read what the caller has open, as /dev/fd/63
-            close_descriptors(inherited, keep=(0, 1, 2))
-            return live
-
-        def ready() -> None:
-            os.write(status, _READY)
-            os.close(status)
-
-        code = _serve_logged(made, mountpoint, options, kind, manner, ready)
-    except UserError as error:
-        os.write(status, str(error).encode())
-    except BaseException as error:
-        log.exception("the server failed")
-        os.write(status, f"{mountpoint}: {error or type(error).__name__}".encode())
-    finally:
-        os._exit(code)
-
-
-def _leave_the_caller() -> None:
-    """Nothing of the caller's is left but its limits and its OOM score."""
-    os.setsid()
-    os.chdir("/")
-    os.umask(0o077)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
-
-
-def _serve_logged(
-    make: Callable[[], K],
-    mountpoint: str,
-    options: MountOptions,
-    kind: Kind[K],
-    manner: Manner,
-    ready: Callable[[], None],
-) -> int:
-    """Serve with the log set up; what libfuse says while it mounts becomes a UserError."""
-    reopen = set_up_log(manner.log_file, manner.verbose)
-    live = make()
-    if manner.verbose:
-        kind.listen(live, _forward_kernel_log())
-    mounted = threading.Event()
-    with pid_file(manner.pid_file), CapturedStderr() as said:
-
-        def ready_and_heard() -> None:
-            said.restore()
-            mounted.set()
-            log.info("mounted on %s, process %d", mountpoint, os.getpid())
-            ready()
-            notify("READY=1", f"STATUS={kind.title(live)} on {mountpoint}")
-
-        status = kind.serve(live, mountpoint, options, ready_and_heard, reopen)
-    log.info("unmounted %s", mountpoint)
-    if not mounted.is_set():
-        raise UserError(f"{mountpoint}: {reason(said.text)}")
-    return status
+        os.close(read_end)
+        serve_in_background(order, write_end)
+    os.close(write_end)
+    return read_end
 
 
 def _check(mountpoint: str) -> None:
@@ -226,20 +169,3 @@ def _check(mountpoint: str) -> None:
         raise UserError(f"{mountpoint}: mounted, but does not answer") from None
     except OSError as error:
         raise UserError(f"{mountpoint}: mounted, but does not answer: {in_words(error)}") from None
-
-
-def _forward_kernel_log() -> Callable[[str], None]:
-    """A listener that leaves the writing to a thread: it is called with the kernel's lock held."""
-    lines: queue.Queue[str] = queue.Queue(maxsize=10_000)
-    kernel = logging.getLogger("kernel")
-
-    def write() -> None:
-        while True:
-            kernel.info("%s", lines.get())
-
-    def listen(line: str) -> None:
-        with suppress(queue.Full):  # the ring in kmsg still has it
-            lines.put_nowait(line)
-
-    threading.Thread(target=write, daemon=True).start()
-    return listen

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import json
 import os
 import stat
 import threading
@@ -23,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from loader.calls import Caller
 from loader.engine.settings import MODE, settings
@@ -72,6 +71,12 @@ class _Statistics:
         return kept[1]
 
 
+def _as_json(what: Any) -> str:
+    from json import dumps  # for programs that join: a mount starts sooner without
+
+    return dumps(what)
+
+
 def _unloaded(live: LiveKernel, make: Callable[[Snapshot], str]) -> str:
     return make(live.statistics(unloaded=True))
 
@@ -114,7 +119,7 @@ class ModulesDirectory:
         if end is not None:
             self._texts[_END] = lambda: f"{end() or 'ending'}\n"
         self._texts[b".control/proc_modules"] = lambda: proc_modules(live.snapshot())
-        self._texts[b".control/sys_module"] = lambda: json.dumps(sys_module(live.snapshot()))
+        self._texts[b".control/sys_module"] = lambda: _as_json(sys_module(live.snapshot()))
         root = str(live.tree.root.resolve()) if live.tree else ""
         self._texts[b".control/tree"] = lambda: f"{root}\n"
         self._texts[b".control/compression"] = lambda: f"{live.config.compression}\n"
@@ -260,7 +265,7 @@ class ModulesDirectory:
 
     def let_go(self) -> None:
         """Whoever waits for a file to be opened, now or later, gets an errno instead."""
-        self._ours.deputies.let_go()
+        self._ours.let_go()
 
     def wait_until_closed(self, seconds: float) -> None:
         """Wait until nothing is open, but not longer than that."""

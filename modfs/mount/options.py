@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from loader.errors import UserError
 
@@ -19,8 +19,7 @@ _GENERIC = frozenset(
 KEPT, MOST_EVENTS = 10_000, 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class MountOptions:
+class MountOptions(NamedTuple):
     """What -o means here: options for FUSE, our own, and the mode of the control file. ``events``:
     how many are kept; ``events_file``: where all go."""
 

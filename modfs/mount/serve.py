@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from loader.errors import UserError
-from modfs.mount.ending import Ending
 from modfs.mount.options import MountOptions, mount_options
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ def serve(
     """
     from modfs.fuse.server import make_server
     from modfs.mount.directory import ModulesDirectory
+    from modfs.mount.ending import Ending
     from modfs.mount.events import Events
 
     server = make_server(mount_options(options.fuse))

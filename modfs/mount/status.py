@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
 from collections.abc import Iterable
@@ -55,6 +54,8 @@ def told(serving: Serving, since: float, under_way: Iterable[UnderWay] = ()) -> 
         }
         for one in sorted(under_way, key=lambda one: one.since)
     ]
+    import json  # here and below: whoever looks needs it, a start does not
+
     said = {
         "version": VERSION,
         "process": os.getpid(),
@@ -87,6 +88,8 @@ def ask(path: str) -> dict[str, Any]:
         return {"place": path, "state": SILENT}
     if mount is None or mount.type != FS_TYPE:
         raise UserError(f"{path}: modfs is not mounted here")
+    import json
+
     try:
         said = aside(lambda: Path(place, STATUS).read_text())
         return {"place": place, "state": ANSWERS, **json.loads(said)}

@@ -16,7 +16,15 @@ from pathlib import Path
 from loader.calls import File, FinitModule
 from loader.engine.threads import LiveKernel
 from loader.errors import LoadError
-from tests.bench.harness import Row, in_turn, made_modules, modfs_served, request, timed
+from tests.bench.harness import (
+    Row,
+    c_served,
+    in_turn,
+    made_modules,
+    modfs_served,
+    request,
+    timed,
+)
 
 LINES = 1000  # of one write
 WRITERS = 8
@@ -42,6 +50,23 @@ def rows() -> Iterable[Row]:
             one, other = (_writers(control, module) for control in controls)
             what = "control, 8 writers, a line a write"
             yield from _rates(what, 8_000, one, other, WRITERS * LINES, batches=25)
+        yield from _against_c(module)
+
+
+def _against_c(module: Path) -> Iterable[Row]:
+    """A line a write, and a write that is thrown away."""
+    with modfs_served() as modfs, c_served(b"") as minimal:
+        control = modfs.root / "control"
+        request(control, f"insmod {module}")
+        ours, theirs = (_writers(path, module) for path in (control, minimal.root / "file"))
+        pair = in_turn(lambda: _each(ours), lambda: _each(theirs), rounds=9)
+    against = "a write by 8 writers, C file system"
+    yield Row("one line a write, 8 writers", against, pair.ratio, 2.5, detail=str(pair))
+
+
+def _each(batch: Batch) -> float:
+    """Seconds for a write."""
+    return timed(batch) / (WRITERS * LINES)
 
 
 def _rates(

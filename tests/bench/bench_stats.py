@@ -26,8 +26,8 @@ def rows() -> Iterable[Row]:
             request(modfs.root / "control", *(f"insmod {module}" for module in modules))
         with c_served(stats.read_bytes()) as minimal:
             file = minimal.root / "file"
-            yield _row("cat stats, whole process", "cat", _cat(stats, file), 1.2)
-            yield _row("open, read to the end, close", "the same", _read(stats, file), 2.5)
+            yield _row("cat stats, whole process", "cat", _cat(stats, file), 1.1)
+            yield _row("open, read to the end, close", "the same", _read(stats, file), 2.0)
 
 
 def _row(what: str, against: str, pair: Pair, target: float) -> Row:

@@ -1,6 +1,7 @@
 /*
  * The file system that the benchmark compares modfs with: one file, "file", whose content is read
- * from CONTENT once at the start. What any FUSE file system in C must do, and no more.
+ * from CONTENT once at the start. What is written to it is thrown away. What any FUSE file system in
+ * C must do, and no more.
  *
  *   fixed_file CONTENT MOUNTPOINT [FUSE OPTION...]
  */
@@ -22,7 +23,7 @@ static int fixed_getattr(const char *path, struct stat *attributes)
 	if (strcmp(path, "/") == 0)
 		attributes->st_mode = S_IFDIR | 0755;
 	else if (strcmp(path, "/file") == 0)
-		attributes->st_mode = S_IFREG | 0400;
+		attributes->st_mode = S_IFREG | 0600;
 	else
 		return -ENOENT;
 	return 0;
@@ -53,11 +54,19 @@ static int fixed_read(const char *path, char *buffer, size_t size, off_t offset,
 	return size;
 }
 
+static int fixed_write(const char *path, const char *buffer, size_t size, off_t offset,
+		       struct fuse_file_info *info)
+{
+	(void)path, (void)buffer, (void)offset, (void)info;
+	return size;
+}
+
 static const struct fuse_operations operations = {
 	.getattr = fixed_getattr,
 	.readdir = fixed_readdir,
 	.open = fixed_open,
 	.read = fixed_read,
+	.write = fixed_write,
 };
 
 int main(int argc, char **argv)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from loader.engine.log import KernelLog
-from modfs.mount import background
+from modfs.mount import background_server
 from modfs.mount.log_file import open_log
 from tests.mount.conftest import wait_for
 from tests.mount.test_ends import run, server
@@ -194,7 +194,7 @@ def test_lines_that_nobody_writes_away_do_not_pile_up(monkeypatch: pytest.Monkey
     monkeypatch.setattr(threading.Thread, "start", lambda self: None)
     monkeypatch.setattr(queue.Queue, "put_nowait", _counting(kept))
     log = KernelLog()
-    log.listener = background._forward_kernel_log()
+    log.listener = background_server._forward_kernel_log()
     for number in range(20_000):
         log.write(str(number))
     assert len(kept) == 10_000

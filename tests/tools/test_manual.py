@@ -12,8 +12,8 @@ import click
 import pytest
 
 from modfs.cli import VERBS
-from modfs.cli import modfs as group
 from modfs.cli.statuses import STATUSES
+from modfs.cli.verbs import modfs as group
 from tests.conftest import PROJECT
 from tools.manual.share import share
 

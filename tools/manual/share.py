@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from click.shell_completion import get_completion_class
 
-from modfs.cli import modfs as group
+from modfs.cli.verbs import modfs as group
 from tools.manual.formats import format_pages
 from tools.manual.verbs import verb_pages
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import click
 
 from modfs.cli import VERBS
-from modfs.cli import modfs as group
 from modfs.cli.statuses import STATUSES
+from modfs.cli.verbs import modfs as group
 from tools.manual.roff import Page
 
 _FORMATS = (("modfs-control", 5), ("modfs-machine", 5), ("modfs-environment", 5))

@@ -11,7 +11,7 @@ import pytest
 from loader.engine.init_routines import InitRoutine
 from loader.engine.init_routines_file import read_init_routines
 from loader.errors import UserError
-from modfs.cli.options import EngineOptions
+from modfs.cli.engine import EngineOptions
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -87,7 +87,7 @@ def test_a_mount_tells_them_in_one_line(
 def test_who_has_no_file_does_not_wait_for_its_reader() -> None:
     """msgspec takes as long to import as a third of a mount."""
     program = (
-        "import sys; from modfs.cli.options import EngineOptions; import modfs.cli.mount;"
+        "import sys; from modfs.cli.engine import EngineOptions; import modfs.cli.mount;"
         "import modfs.mount.serve; EngineOptions().check(); EngineOptions().live();"
         "print([name for name in sys.modules if 'msgspec' in name or 'documents' in name])"
     )

@@ -65,16 +65,52 @@ def test_run_as_a_module(environment: dict[str, str]) -> None:
     assert (done.returncode, done.stdout) == (0, modfs(environment, "--version").stdout)
 
 
-@pytest.mark.parametrize("words", [("--version",), ("mount", "/nowhere"), ("umount", "/nowhere")])
-def test_the_engine_is_not_loaded_to_start(
-    environment: dict[str, str], words: tuple[str, ...]
+# What Python has imported before anything of ours is run, and what that needs.
+ENGINE = {"loader.engine.state", "loader.engine.threads"}
+SLOW = {"subprocess", "importlib.metadata", "email", "json", "socket", "logging", "zstandard"}
+PARSER = {"click", "inspect", "dataclasses", "pathlib", "datetime", "importlib.util"}
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        (["--version"], ENGINE | SLOW | PARSER),
+        (["mount", "-f", "/nowhere"], ENGINE | SLOW),
+        (["umount", "/nowhere"], ENGINE | SLOW - {"logging"}),
+    ],
+)
+def test_what_is_not_needed_to_start(
+    environment: dict[str, str], words: list[str], without: set[str]
 ) -> None:
-    """It takes as long as all the rest, and only the process that serves a mount needs it."""
-    command = ["python3", "-X", "importtime", "-m", "modfs", *words]
+    """Each takes a good part of what Python takes to start, some many times as long."""
+    command = ["python3", "-X", "importtime", "-c", "from modfs.cli import main; main()", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "modfs.cli" in imported
-    assert not {"loader.engine.state", "loader.engine.threads", "subprocess"} & imported
+    assert not without & imported
+
+
+# As a server starts, which is forked before anything else is known.
+SERVER = """
+import sys
+import modfs.cli
+from modfs.mount import background_server
+for name in modfs.cli._SERVES:
+    __import__(name)
+from modfs.cli.engine import EngineOptions
+EngineOptions().live()
+print(*sys.modules)
+"""
+
+
+def test_what_a_server_does_without(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["python3", "-c", SERVER], env=environment, capture_output=True, text=True, check=True
+    )
+    imported = set(done.stdout.split())
+    assert imported >= ENGINE | {"modfs.fuse.direct"}
+    others = {"click", "fuse", "mfusepy", "modfs.fuse.through_libfuse", "msgspec", "numpy", "lzma"}
+    assert not imported & (others | SLOW - {"logging"})
 
 
 def test_version(environment: dict[str, str]) -> None:
@@ -85,7 +121,9 @@ def test_version(environment: dict[str, str]) -> None:
     assert done.stdout.split()[1] == version.split('"')[1]
     host = os.uname()
     assert done.stdout.splitlines()[1].endswith(f", {host.sysname} {host.release}")
-    assert "libfuse 2." in done.stdout
+    assert ", FUSE 7." in done.stdout
+    done = modfs(environment | {"MODFS_FUSE": "libfuse"}, "--version")
+    assert ", libfuse 2." in done.stdout and " by fusepy 3." in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from loader.config import EM_AARCH64
 from loader.errors import LoadError, UserError
 from loader.synthesize.spec import ModuleSpec
 from loader.synthesize.trees import write_tree
-from modfs.cli.options import EngineOptions
+from modfs.cli.engine import EngineOptions
 from tests.recordings import DATA
 
 CONFIG = DATA / "linux-7.3/kernel.config.gz"

@@ -22,7 +22,8 @@ import pytest
 
 from loader.synthesize.trees import demo_tree
 from modfs import cli
-from modfs.cli import VERBS, modfs
+from modfs.cli import VERBS
+from modfs.cli.verbs import modfs
 from tests.conftest import PROJECT
 
 # strerror(3) of what can be met here, and what Python says of itself.

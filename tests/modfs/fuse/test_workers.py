@@ -1,4 +1,4 @@
-"""Threads that read requests: one as long as nobody waits, always one more than wait."""
+"""Threads that read requests: one that does, and as many as wait."""
 
 from __future__ import annotations
 
@@ -67,6 +67,36 @@ def test_somebody_reads_while_others_wait() -> None:
         free.set()
 
 
+def test_who_tells_that_it_waits_is_not_noticed_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "PATIENCE", 3600.0)
+    free, begun = threading.Event(), threading.Semaphore(0)
+
+    def wait(worker: Worker) -> None:
+        begun.release()
+        requests.workers.waits()
+        assert free.wait(20)
+
+    with serving() as requests:
+        for unique in range(30):
+            requests.queue.put((unique, wait))
+        for _ in range(30):
+            assert begun.acquire(timeout=20)
+        free.set()
+
+
+def test_nobody_watches_where_nothing_begins() -> None:
+    with serving() as requests:
+        requests.queue.put((1, lambda worker: None))
+        deadline = time.monotonic() + 20
+        while requests.workers._watcher is None or requests.workers._watches:
+            assert time.monotonic() < deadline
+        begun = threading.Event()
+        requests.queue.put((2, lambda worker: begun.set()))  # and it is woken again
+        assert begun.wait(20)
+        while requests.workers._watches:
+            assert time.monotonic() < deadline
+
+
 def test_few_are_kept_asleep() -> None:
     free, begun = threading.Event(), threading.Semaphore(0)
 
@@ -81,7 +111,7 @@ def test_few_are_kept_asleep() -> None:
             assert begun.acquire(timeout=20)
         free.set()
         deadline = time.monotonic() + 20
-        while requests.workers._threads > subject._SPARE + subject._READERS:
+        while requests.workers._threads > subject._SPARE + 1:
             assert time.monotonic() < deadline
         assert len(requests.workers._spare) <= subject._SPARE
 
@@ -126,6 +156,20 @@ def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
             requests.queue.put((2, lambda worker: done.set()))
             assert done.wait(20)
         assert requests.workers._threads == 1
+
+
+def test_a_thread_that_fails_is_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Else nobody might read any more, and whoever asks would wait for ever."""
+
+    def fail(worker: Worker) -> None:
+        raise ValueError("never expected")
+
+    requests = Requests()
+    requests.workers = Workers(fail, signal.SIGUSR1, requests.left.set)
+    requests.workers.start()
+    requests.workers.wait()
+    assert requests.left.wait(20)
+    assert "never expected" in caplog.text
 
 
 # -- signals --------------------------------------------------------------------------------------
