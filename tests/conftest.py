@@ -33,9 +33,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
-# What modfs keeps of files from run to run, it keeps where a test asks for that.
-os.environ["XDG_CACHE_HOME"] = os.devnull
-
 _CHEAP = ("loader", "modfs", "oracle")
 
 

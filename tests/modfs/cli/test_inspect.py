@@ -25,8 +25,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def inspect(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the verb: (exit code, standard output, standard error)."""
+def inspect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the verb, with nothing kept from before: (exit code, standard output, standard error)."""
+    monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         status = cli.carry_out(["inspect", *map(str, arguments)])
