@@ -173,4 +173,5 @@ def module_files(module: LoadedModule) -> dict[str, str]:
             files[name] = f"{text}\n"
     files.update({f"parameters/{name}": f"{text}\n" for name, text, _ in module.parameters})
     files.update({f"holders/{user}": "" for user in module.users})
+    files.update({f"notes/{name}": data for name, data in module.notes.items()})
     return files

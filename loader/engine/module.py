@@ -98,6 +98,7 @@ class Module:
             contents.tag("version"),
             contents.tag("srcversion"),
             self.import_ns,
+            contents.notes,
         )
 
 

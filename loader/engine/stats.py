@@ -33,7 +33,8 @@ The memory wasted altogether is the sum of the four ``invalid_`` counters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
 # enum fail_dup_mod_reason, as the bits of dup_fail_mask
@@ -141,7 +142,8 @@ class LoadedModule:
     ``state``: live, coming or going. Sizes in bytes. ``users``: modules that use this one, newest
     first. ``refcount`` None: the kernel counts no references (without CONFIG_MODULE_UNLOAD).
     ``in_sysfs``: its folder in /sys/module is there. ``parameters``: (name, text, mode).
-    ``import_ns``: namespaces, a line each; None before 7.1.
+    ``import_ns``: namespaces, a line each; None before 7.1. ``notes``: sections of notes, with
+    their bytes as text (surrogateescape).
     """
 
     name: str
@@ -157,6 +159,7 @@ class LoadedModule:
     version: str | None = None
     srcversion: str | None = None
     import_ns: str | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

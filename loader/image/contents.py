@@ -11,7 +11,15 @@ from typing import NamedTuple
 from loader.config import Config
 from loader.errors import Failure
 from loader.image.elf import ElfModule, Symbol
-from loader.image.elf_format import SHN_ABS, SHN_COMMON, SHN_LIVEPATCH, SHN_UNDEF, STB_WEAK
+from loader.image.elf_format import (
+    SHF_ALLOC,
+    SHN_ABS,
+    SHN_COMMON,
+    SHN_LIVEPATCH,
+    SHN_UNDEF,
+    SHT_NOTE,
+    STB_WEAK,
+)
 from loader.image.parameters import Parameter, Place, read_parameters
 from loader.image.relocations import relocation_failure
 from loader.image.room import MOST, Room
@@ -61,7 +69,8 @@ class Contents:
     ``unversioned``: there is neither. ``percpu``: bytes and alignment of .data..percpu.
     ``crcs_missing``, ``flags_missing``: exports without __kcrctab, __kflagstab. ``obsolete``:
     sections of exports that this kernel does not look at. ``relocation_failure``: ends the load
-    when its relocations are applied.
+    when its relocations are applied. ``notes``: loaded sections of notes, by name, their bytes as
+    text (surrogateescape).
     """
 
     modinfo: dict[str, list[str]] = field(default_factory=dict)
@@ -78,6 +87,7 @@ class Contents:
     flags_missing: bool = False
     obsolete: tuple[str, ...] = ()
     relocation_failure: Failure | None = None
+    notes: dict[str, str] = field(default_factory=dict)
 
     def tag(self, name: str) -> str | None:
         """The first value of a .modinfo tag, None if it is not there (get_modinfo)."""
@@ -106,6 +116,7 @@ def read_contents(elf: ElfModule, config: Config | None = None) -> Contents:
     found = _Symbols(elf)
     pcpu = elf.index_pcpu
     return Contents(
+        notes=_notes(elf),
         modinfo=_modinfo(elf),
         has_init=found.has_init,
         has_exit=found.has_exit,
@@ -130,6 +141,20 @@ def read_contents(elf: ElfModule, config: Config | None = None) -> Contents:
 
 def _has_exports(elf: ElfModule, table: str) -> bool:
     return elf.sh_size[elf.find(table)] >= _EXPORT
+
+
+def _notes(elf: ElfModule) -> dict[str, str]:
+    """add_notes_attrs."""
+    notes: dict[str, str] = {}
+    room = Room(elf.size)
+    for index, kind in enumerate(elf.sh_type):
+        if kind == SHT_NOTE and elf.sh_flags[index] & SHF_ALLOC and elf.sh_size[index]:
+            if len(notes) >= MOST or not room.take(elf.sh_size[index]):
+                break
+            start, end = elf.extent(index)
+            data = elf.data[start:end].decode("utf-8", "surrogateescape")
+            notes.setdefault(elf.name(index), data)
+    return notes
 
 
 def _modinfo(elf: ElfModule) -> dict[str, list[str]]:

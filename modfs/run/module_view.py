@@ -11,10 +11,11 @@ from typing import Protocol
 
 from modfs.devices.uevents import Synthetic, synthetic
 from modfs.fuse.files import DIRECTORY, Attributes
-from modfs.mount.control_file import TextFile
+from modfs.mount.control_file import TextFile, encoded
 from modfs.run.views import Opened
 
 _SIZE = 4096  # bytes: one page, whatever is in a file (sysfs_add_file_mode_ns)
+_ADDRESS = 19  # bytes: 0x, 16 digits and a newline (MODULE_SECT_READ_SIZE)
 _UEVENT = Attributes(stat.S_IFREG | 0o200, size=_SIZE)
 _LINK = Attributes(stat.S_IFLNK | 0o777)
 
@@ -104,12 +105,12 @@ class SysModuleView:
             return None
         if not folder:
             return {file.partition("/")[0] for file in files} | {"holders", "sections", "uevent"}
-        if folder not in ("holders", "sections", "parameters"):
+        if folder not in ("holders", "sections", "parameters", "notes"):
             return None
         inside = {
             file.removeprefix(f"{folder}/") for file in files if file.startswith(f"{folder}/")
         }
-        return inside if inside or folder != "parameters" else None
+        return inside if inside or folder in ("holders", "sections") else None
 
     def getattr(self, path: bytes) -> Attributes:
         if self._names(path) is not None:
@@ -118,13 +119,19 @@ class SysModuleView:
             return _UEVENT
         if self._file(path) is None:
             raise _error(errno.ENOENT)
-        return (
-            _LINK
-            if b"/holders/" in path
-            else Attributes(stat.S_IFREG | self._mode(path), size=_SIZE)
-        )
+        if b"/holders/" in path:
+            return _LINK
+        return Attributes(stat.S_IFREG | self._mode(path), size=self._size(path))
+
+    def _size(self, path: bytes) -> int:
+        """Files with bytes have a size (add_notes_attrs, add_sect_attrs)."""
+        if b"/sections/" in path:
+            return _ADDRESS
+        return len(encoded(self._file(path) or "")) if b"/notes/" in path else _SIZE
 
     def _mode(self, path: bytes) -> int:
+        if b"/sections/" in path:
+            return 0o400
         name, _, parameter = path[1:].decode("utf-8", "replace").partition("/parameters/")
         if not parameter or self._parameters is None:
             return 0o444

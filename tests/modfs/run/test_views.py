@@ -19,7 +19,12 @@ from tests.modfs.doors import Door
 
 MODULES = {
     "m": {"initstate": "live\n", "refcnt": "1\n", "parameters/n": "5\n", "holders/user": ""},
-    "user": {"initstate": "live\n", "refcnt": "0\n"},
+    "user": {
+        "initstate": "live\n",
+        "refcnt": "0\n",
+        "notes/.note.x": "\0\x04\udcff",
+        "sections/.text": "0x0000000000000000\n",
+    },
 }
 
 
@@ -71,6 +76,17 @@ def test_files() -> None:
     assert kind(view, b"/m/refcnt") == "file"
 
 
+def test_sections_and_notes() -> None:
+    """Files with bytes: add_sect_attrs, add_notes_attrs (kernel/module/sysfs.c)."""
+    view = sys_module()
+    assert text(view, b"/user/notes/.note.x") == b"\0\x04\xff"
+    found = {name: view.getattr(b"/user/" + name) for name in (b"notes/.note.x", b"sections/.text")}
+    assert [(stat.S_IMODE(each.mode), each.size) for each in found.values()] == [
+        (0o444, 3), (0o400, 19)
+    ]  # fmt: skip
+    assert b"notes" not in view.names(b"/m")
+
+
 def test_uevent_takes_the_names_of_events() -> None:
     """kobject_synth_uevent; the file can only be written."""
     view = sys_module()
@@ -79,7 +95,7 @@ def test_uevent_takes_the_names_of_events() -> None:
     uuid = b"7c1a2f2e-5a04-4f1e-8f1b-0d0f6d0a9a11"
     for data in (b"add", b"change\n", b"remove %s SEAT=1\n" % uuid):
         assert view.open_file(b"/m/uevent", os.O_WRONLY).write(data) == len(data)
-    for data in (b"added\n", b"", b" add", b"remove 6e1a SEAT=1\n"):
+    for data in (b"added\n", b"", b" add", b"add ", b"remove 6e1a", b"add 6e1a SEAT=1"):
         file = view.open_file(b"/m/uevent", os.O_WRONLY)
         assert error_of(partial(file.write, data)) == errno.EINVAL
     assert error_of(lambda: view.open_file(b"/m/uevent").read(10, 0)) == errno.EACCES
