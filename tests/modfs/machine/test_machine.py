@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from loader.packings import read_module
 from loader.simulate.machine_file import machine_from, read_machine
 from loader.simulate.udev import boot
 from loader.synthesize.spec import ModuleSpec
@@ -130,6 +132,34 @@ def test_modaliases_for_a_tree_that_simulate_is_given(
     assert "Mods ever loaded\t0" in modfs("simulate", "m.toml").stdout
     tree = root / "lib/modules" / RELEASE
     assert "Mods ever loaded\t8" in modfs("simulate", "m.toml", "--modules", tree).stdout
+
+
+CONFIG = """\
+#
+# Linux/x86_64 6.12.9 Kernel Configuration
+#
+CONFIG_64BIT=y
+CONFIG_MODULES=y
+CONFIG_MODULE_COMPRESS_XZ=y
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "call"), [("", "init_module"), ("CONFIG_MODULE_DECOMPRESS=y\n", None)]
+)
+def test_compressed_files(modfs: Modfs, root: Path, more: str, call: str | None) -> None:
+    """What the kernel does not unpack itself, by its configuration, kmod does."""
+    tree = root / "lib/modules" / RELEASE
+    shutil.rmtree(tree)
+    write_tree(tree, MODULES, compression="xz")
+    (root / "boot").mkdir()
+    (root / f"boot/config-{RELEASE}").write_text(CONFIG + more)
+    document = written(modfs("machine", "--root", root))
+    assert document["compression"] == "xz" and document["userspace"].get("call") == call
+    [file] = tree.rglob("kvm-intel.ko.xz")
+    module = document["modules"]["kvm_intel"]
+    assert module["compressed"] == file.stat().st_size
+    assert module["size"] == len(read_module(file))
 
 
 def test_an_old_kernel(modfs: Modfs, root: Path) -> None:
