@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from modfs.cli import standard
 
@@ -47,17 +48,32 @@ def main() -> None:
     """Run the command as the caller gave it, and exit."""
     standard.prepare()
     words = _arguments(sys.argv[1:])
+    if words == _VERSION:
+        _leave(carry_out(words))
     if not _mounts_in_background(words):
         sys.exit(carry_out(words))
     from modfs.mount import head_start
 
     head_start.begin(_SERVES)
     try:
-        sys.exit(carry_out(words))
+        status = carry_out(words)
     finally:
         head_start.abandon()
+    _leave(status)
 
 
+def _leave(status: int) -> NoReturn:
+    """Exit from a process of one thread, without undoing all imports one by one: that takes as long
+    as Python takes to start."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        sys.exit(status)
+    os._exit(status)
+
+
+_VERSION = ["--version"]
 # What a server imports, beside how it mounts: its kernel's description, engine and files.
 _SERVES = (
     "modfs.cli.engine",
@@ -93,7 +109,7 @@ run = carry_out
 
 def _invoke(words: list[str]) -> int:
     """The status that a verb returns, or that --help and the like end with."""
-    if words == ["--version"]:
+    if words == _VERSION:
         from modfs.cli.version import told
 
         print(told())

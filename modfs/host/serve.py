@@ -23,7 +23,7 @@ def serve(
 ) -> int:
     """Mount and serve until unmounted; ``ready`` is called once files can be read.
 
-    At the end nothing of ours is left in tracefs. Not 0: libfuse could not mount, and has said why
+    At the end nothing of ours is left in tracefs. Not 0: it could not be mounted, and why was said
     on descriptor 2. UserError.
     """
     try:

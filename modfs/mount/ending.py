@@ -54,8 +54,8 @@ class Closing(Protocol):
 class Ending:
     """Watches over one server.
 
-    A client's own signals, which libfuse passes on as INTERRUPTS to the thread that serves it, end
-    its waits here as well. Python's handlers run in the main thread only, and that is inside
+    A client's own signals, which are passed on as INTERRUPTS to the thread that serves it, end its
+    waits here as well. Python's handlers run in the main thread only, and that may be inside
     libfuse; but each signal, in whichever thread, also writes a byte to a pipe. One thread reads
     that and keeps the time; another one, which may have to wait for locks, does what follows.
     """

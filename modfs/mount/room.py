@@ -1,8 +1,8 @@
 """How many requests may be under way at once.
 
-Each takes a thread of the server until it is done, and libfuse one more to tell it of its client's
-signal. Were there no thread left, nobody could be served or let go any more. So a request that
-might take the last ones is refused with EAGAIN, as fork(2) would be.
+Each takes a thread of the server until it is done, and libfuse's server one more to be told of its
+client's signal. Were there no thread left, nobody could be served or let go any more. So a request
+that might take the last ones is refused with EAGAIN, as fork(2) would be.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from modfs.mount.status import Serving, UnderWay, told
 
 _MOST = 16_384
 _LEAST = 16
-_FEW = 2  # so many at once need no precaution once there were as many: libfuse keeps its threads
+_FEW = 2  # so many at once need no precaution once there were as many: their threads are kept
 _SPARE = 16  # threads for all else
 _BYTES_EACH = 64 << 10  # of a thread that waits: 42 KiB were measured
 

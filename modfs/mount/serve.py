@@ -24,8 +24,8 @@ def serve(
     """Mount and serve until unmounted; ``ready`` is called once requests can come.
 
     ``hung_up`` is called at SIGHUP; without it, that ends the server. In another thread than the
-    main one signals are left to the program around it. Not 0: libfuse could not mount, and has said
-    why on descriptor 2. UserError.
+    main one signals are left to the program around it. Not 0: it could not be mounted, and why was
+    said on descriptor 2. UserError.
     """
     from modfs.fuse.server import make_server
     from modfs.mount.directory import ModulesDirectory
