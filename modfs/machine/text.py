@@ -10,13 +10,11 @@ from typing import Any
 
 from loader.documents.document import MANY
 from loader.simulate.machine import PROCESSORS_MOST, DescribedModule
-from loader.simulate.machine_file import MachineTable
 from modfs.machine.devices import Device
 from modfs.machine.seen import Init, Pass, Seen
 from modfs.machine.tree import Loaded, Lookup
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,55}")
-_FIELDS = MachineTable.__struct_fields__
 _NO_TREE = (
     "tree: none was there, so modules are not known; modfs simulate FILE --modules TREE looks"
     " modaliases up"
@@ -124,9 +122,9 @@ class MachineText:
         else:
             yield f"processors = {processors}"
         yield f"memory = {seen.memory}" if seen.memory else "# memory: not seen"
-        if seen.speed is not None and "speed" in _FIELDS:
+        if seen.speed is not None:
             yield f"speed = {seen.speed:.2f} # SHA-512, measured"
-        if seen.host_processors and "host_processors" in _FIELDS:
+        if seen.host_processors:
             yield f"host_processors = {seen.host_processors}"
         kernel = seen.kernel()
         if kernel is None:

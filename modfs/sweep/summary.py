@@ -48,14 +48,14 @@ class Summary:
         self._seen[row["digest"]].append(numbers)
 
     def table(self) -> Iterator[list[str]]:
-        """Rows for people, the heading first."""
-        yield ["MACHINE", "KERNEL", "CPUS", "SEEDS"] + [
-            heading for name, _, _ in _NUMBERS for heading in (name, "5-95 %")
-        ]
+        """Rows for people, the heading first. ALL-BUT-ONE: see Run.baseline."""
+        headings = [heading for name, _, _ in _NUMBERS for heading in (name, "5-95 %")]
+        yield ["MACHINE", "KERNEL", "CPUS", "SEEDS", "ALL-BUT-ONE", *headings]
         for digest, point in self._points.items():
             if seen := self._seen[digest]:
                 machine = point.run.machine
-                row = [point.name, point.run.kernel, str(machine.processors), str(len(seen))]
+                numbers = machine.processors, len(seen), point.run.baseline
+                row = [point.name, point.run.kernel, *map(str, numbers)]
                 for (_, _, told), values in zip(_NUMBERS, zip(*seen, strict=True), strict=True):
                     spread = Spread.of(list(values))
                     row += [told(spread.median), _range(told(spread.low), told(spread.high))]

@@ -78,10 +78,11 @@ def test_no_cluster(modfs: Modfs, address: str, told: str) -> None:
 def test_the_table(modfs: Modfs, tmp_path: Path) -> None:
     done = modfs("sweep", SMALL, "--seeds", "1-7", "--cpus", "8,16", "--out", "r.jsonl")
     heading, first, second = (line.split() for line in done.stdout.splitlines())
-    assert heading[:5] == ["MACHINE", "KERNEL", "CPUS", "SEEDS", "FAILED"]
+    assert heading[:6] == ["MACHINE", "KERNEL", "CPUS", "SEEDS", "ALL-BUT-ONE", "FAILED"]
     assert (first[:4], second[:4]) == (["8-vcpu", "6.4", "8", "7"], ["8-vcpu", "6.4", "16", "7"])
-    failed = [row["failed"] for row in rows(tmp_path / "r.jsonl") if row["processors"] == 8]
-    assert first[4] == f"{median(failed):.0f}"
+    small = [row for row in rows(tmp_path / "r.jsonl") if row["processors"] == 8]
+    failed = [row["failed"] for row in small]
+    assert first[4:6] == [str(small[0]["baseline"]), f"{median(failed):.0f}"]
 
 
 def test_what_is_done_is_not_done_again(modfs: Modfs, tmp_path: Path) -> None:
