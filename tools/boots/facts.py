@@ -66,7 +66,8 @@ class Uevent:
     ``sent``: by the kernel; ``handed``: by udevd, to a worker that was idle, or (``forked``) to one
     that began with it; ``begin``: of the rules in the worker ``worker`` (its number); ``ruled``:
     all rules read, what they want to run comes now, among it kmod's loads; ``done``: passed on to
-    who listens; ``free``: udevd was told so. ``modalias``: "" where there is none.
+    who listens; ``free``: udevd was told so, None if the worker was killed before. ``modalias``: ""
+    where there is none.
     """
 
     seqnum: int

@@ -18,7 +18,7 @@ from tools.boots.facts import Boot
 from tools.boots.reading import read_boot, recordings
 
 _HEAD = ("boot", "CPUs", "kernel", "events", "workers", "calls", "failed", "baseline", "off",
-         "init failed", "shared", "MB wasted", "s to settle")  # fmt: skip
+         "init failed", "shared", "killed", "MB wasted", "s to settle")  # fmt: skip
 
 
 def summary(folder: Path) -> Iterator[tuple[str, ...]]:
@@ -114,6 +114,7 @@ def _row(boot: Boot, predicted: int) -> tuple[str, ...]:
     numbers = (
         boot.machine.processors, boot.machine.kernel, len(boot.uevents), len(boot.workers),
         len(boot.loads), boot.failed, predicted, off, outcomes["init"], outcomes["shared"],
+        sum(event.free is None for event in boot.uevents),
         f"{waste / 1e6:.1f}", settled,
     )  # fmt: skip
     return (boot.name, *map(str, numbers))
