@@ -116,5 +116,5 @@ def test_the_recorded_configuration_says_what_the_headers_say(folders: dict[str,
         transcript = Transcript.load(path)
         config = opened.config(transcript)
         assert kconfig.applied(config) == replace(
-            config, modversions=True, livepatch=False, ima_appraise=False
+            config, modversions=True, livepatch=False, ima_appraise=False, dynamic_debug=False
         )
