@@ -131,10 +131,14 @@ def wait_for(condition: Callable[[], object]) -> None:
 def writers(mount: Path, lines: list[str]) -> Iterator[list[int]]:
     """A thread for each line; their errnos are in the list after the block."""
     results: list[int] = []
-    threads = [
-        threading.Thread(target=lambda line=line: results.append(request(mount, line)))
-        for line in lines
-    ]
+
+    def ask(line: str) -> None:
+        try:
+            results.append(request(mount, line))
+        except OSError as error:  # the mount has gone before it could be opened
+            results.append(error.errno or -1)
+
+    threads = [threading.Thread(target=ask, args=(line,)) for line in lines]
     for thread in threads:
         thread.start()
     yield results
