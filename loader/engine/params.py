@@ -31,11 +31,13 @@ class Parsed(NamedTuple):
 
     ``values``: text of each parameter that was set. ``errno``: of the last bad one, or 0.
     ``log``: the lines in the order in which the kernel prints them, the newest 4096 of them.
+    ``unsafe``: one was set that taints the kernel.
     """
 
     values: dict[str, str]
     errno: int
     log: tuple[str, ...]
+    unsafe: bool = False
 
 
 class _Invalid(Exception):
@@ -197,13 +199,23 @@ def _copystring(parameter: Parameter, value: str) -> str:
     return value
 
 
+def takes_no_argument(parameter: Parameter) -> bool:
+    """May it stand without "="?"""
+    return parameter.type in NO_ARGUMENT or parameter.no_argument
+
+
+def warning_of(parameter: Parameter) -> str:
+    """What is logged of one that taints the kernel, before it is set (param_check_unsafe)."""
+    return f"Setting dangerous option {parameter.name} - tainting kernel"
+
+
 def set_parameter(parameter: Parameter, value: str | None, before: str) -> str:
     """The text that the parameter shows after it was set to ``value`` (None: no "=").
 
     ``before``: the text that it showed until then.
     """
     if value is None:
-        if parameter.type not in NO_ARGUMENT and not parameter.no_argument:
+        if not takes_no_argument(parameter):
             raise _Invalid(errno.EINVAL)
         value = "1"
     if parameter.own_set:
@@ -293,7 +305,7 @@ def parse_args(
     """
     values: dict[str, str] = {}
     log = _Lines(module)
-    number = 0
+    number, unsafe = 0, False
     for name, value, end in arguments(text):
         if value is None and name == "--":
             if not number:
@@ -304,6 +316,9 @@ def parse_args(
         if parameter is None:
             _say_unknown(name, dynamic_debug, log)
             continue
+        if parameter.unsafe and (value is not None or takes_no_argument(parameter)):
+            unsafe = True
+            log.append(warning_of(parameter))
         try:
             before = values.get(parameter.name, parameter.default)
             values[parameter.name] = set_parameter(parameter, value, before)
@@ -313,4 +328,4 @@ def parse_args(
                 log.append(invalid.log.format(name=parameter.name)[:LINE_MAX])
             what = "too large" if number == errno.ENOSPC else "invalid"
             log.say(f"`{_left_of(parameter, value or '')}' {what} for parameter `{name}'")
-    return Parsed(values, number, tuple(log))
+    return Parsed(values, number, tuple(log), unsafe)

@@ -18,7 +18,7 @@ from typing import Any
 from loader.config import MODULE_NAME_LEN, Config
 from loader.engine.log import KernelLog
 from loader.engine.module import COMING, GOING, LIVE, UNFORMED, InitResult, Module
-from loader.engine.params import parse_args, store
+from loader.engine.params import parse_args, store, warning_of
 from loader.engine.stats import (
     STATS_ROWS,
     Counters,
@@ -346,6 +346,8 @@ class Kernel:
         with self.lock:
             for line in parsed.log:
                 self.log.write(line)
+            if parsed.unsafe:
+                self._taints.user()
             if parsed.errno:
                 module.state = GOING
                 raise LoadError(parsed.errno).because(" ".join(parsed.log))
@@ -359,6 +361,9 @@ class Kernel:
             if module is None or not module.in_sysfs:
                 raise LoadError(errno.ENODEV)
             found = module.image.contents.parameters[parameter]
+            if found.unsafe:
+                self.log.write(warning_of(found))
+                self._taints.user()
             shown = store(found, text, module.values.get(found.name, found.default))
             module.values = {**module.values, found.name: shown}
 

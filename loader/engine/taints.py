@@ -22,7 +22,7 @@ _MARKED_PROPRIETARY = {"ndiswrapper": False, "driverloader": True, "lve": True}
 
 
 # Bits of /proc/sys/kernel/tainted (include/linux/panic.h); others are set by no module.
-_BITS = {"P": 0, "F": 1, "R": 3, "C": 10, "O": 12, "E": 13, "K": 15, "N": 18}
+_BITS = {"P": 0, "F": 1, "R": 3, "U": 6, "C": 10, "O": 12, "E": 13, "K": 15, "N": 18}
 
 
 class Taints:
@@ -85,6 +85,10 @@ class Taints:
         if module is not None:
             module.taints.add("F")
         self._lock_debugging_is_off()
+
+    def user(self) -> None:
+        """A program asked for it (TAINT_USER)."""
+        self._taints.add("U")
 
     def force_removal(self) -> None:
         """try_force_unload (TAINT_FORCED_RMMOD)."""

@@ -25,7 +25,8 @@ from loader.image.room import MOST, Room
 from loader.words import canonical
 
 # Offsets in bytes: struct kernel_param
-_NAME, _OPS, _PERM, _ARG, _PARAM = 0, 16, 24, 32, 40
+_NAME, _OPS, _PERM, _PARAM_FLAGS, _ARG, _PARAM = 0, 16, 24, 27, 32, 40
+_UNSAFE = 1  # KERNEL_PARAM_FL_UNSAFE
 
 # struct kernel_param_ops
 _FLAGS, _SET, _GET = 0, 8, 16
@@ -72,7 +73,9 @@ def _undeclared(elf: ElfModule, found: Set[Place]) -> Iterator[Place]:
 
 def _read_parameter(memory: _Memory, place: Place, parameter: Parameter, room: Room) -> Parameter:
     """With what struct kernel_param at ``place`` tells; without text where ``room`` has no more."""
-    parameter = parameter._replace(mode=memory.number(place, _PERM, "<H") or 0)
+    flags = memory.number(place, _PARAM_FLAGS, "<B") or 0
+    mode = memory.number(place, _PERM, "<H") or 0
+    parameter = parameter._replace(mode=mode, unsafe=bool(flags & _UNSAFE))
     operations = memory.pointer(place, _OPS)
     if operations is not None:  # else the kernel's, of the type that .modinfo tells
         parameter = _with_own(memory, operations, parameter)
@@ -248,7 +251,7 @@ class Parameter(NamedTuple):
     in /sys/module/NAME/parameters, 0 where it is not shown. ``default``: its text until it is set.
     ``counted``: the module knows how many elements of an array were set. ``own_set``: its set
     function is the module's own; ``check``: what that takes, None where it is not known;
-    ``no_argument``: it takes a name without "=".
+    ``no_argument``: it takes a name without "="; ``unsafe``: setting it taints the kernel.
     """
 
     name: str
@@ -260,6 +263,7 @@ class Parameter(NamedTuple):
     own_set: bool = False
     check: OwnCheck | None = None
     no_argument: bool = False
+    unsafe: bool = False
 
 
 def parameters_of(types: Iterable[str]) -> dict[str, Parameter]:

@@ -6,6 +6,7 @@ are not. Nowhere are they empty, which is what the kernel makes of a FUSE file o
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -157,3 +158,32 @@ def test_times_can_be_set(mount: Path) -> None:
     subprocess.run(["touch", "-m", path], check=True)
     assert path.stat().st_mtime_ns > 10**18
     assert path.stat().st_atime_ns == 1_000_000_001
+
+
+ON_AND_ON = """
+const fs = require('fs'), [path, size] = process.argv.slice(1), buffer = Buffer.alloc(+size);
+const told = [], fd = fs.openSync(path);
+const next = () => fs.read(fd, buffer, 0, +size, null, (error, n) => {
+    told.push(buffer.toString('latin1', 0, n || 0));
+    if (!error && n && told.length < 100) return next();
+    console.log(JSON.stringify([error ? error.code : 'all', told.join('')]));
+});
+next();
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node here")
+@pytest.mark.parametrize("size", [100, 1 << 20])
+def test_io_uring_repeats_nothing(mount: Path, size: int) -> None:
+    """A text longer than the buffer, and a buffer longer than one request."""
+    text = (mount / "stats").read_text()
+    done = subprocess.run(
+        ["node", "-e", ON_AND_ON, mount / "stats", str(size)],
+        env=os.environ | {"UV_USE_IO_URING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    how, told = json.loads(done.stdout)
+    assert how in ("all", "EINVAL")
+    assert told == (text if how == "all" else text[: len(told)]) != ""

@@ -98,3 +98,18 @@ def test_a_parameter_that_its_module_checks_itself(
     ]  # fmt: skip
     assert done.stderr.count("Invalid parameters") == 2
     assert done.stderr.count("Invalid argument") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_our_files_can_be_put_on_a_new_proc(run: Run) -> None:
+    """By whoever mounts it; and then it cannot be unmounted, why nobody does so for them."""
+    done = run(
+        "modprobe top; mkdir new; unshare -m sh -c 'mount -t proc proc new;"
+        " cat new/sys/kernel/tainted;"
+        " mount --bind /proc/sys/kernel/tainted new/sys/kernel/tainted; cat new/sys/kernel/tainted;"
+        " umount new'; cat /proc/sys/kernel/tainted"
+    )
+    host, on_new, ours = done.stdout.split()
+    assert host == Path("/proc/sys/kernel/tainted").read_text().strip()
+    assert on_new == ours == str(1 << 0 | 1 << 13)
+    assert "target is busy" in done.stderr

@@ -113,7 +113,7 @@ def test_of_a_bad_array_the_log_has_what_is_before_the_first_comma() -> None:
 
 def test_unknown_names_are_ignored() -> None:
     parsed = parse_args("m", "nosuch=1 async_probe dyndbg=+p", KNOWN)
-    assert parsed == ({}, 0, ("m: unknown parameter 'nosuch' ignored",))
+    assert parsed[:3] == ({}, 0, ("m: unknown parameter 'nosuch' ignored",))
 
 
 @pytest.mark.parametrize(
@@ -229,3 +229,15 @@ def test_a_newline_at_the_end() -> None:
     assert store(port, "7", "") == "7"
     with pytest.raises(LoadError):
         store(port, "7\n", "")
+
+
+def test_what_taints_the_kernel_is_told_first() -> None:
+    """param_check_unsafe: before the value is looked at, but not without one."""
+    known = {"p": Parameter("p", "int", unsafe=True)}
+    parsed = parse_args("m", "p=x", known)
+    assert parsed.log == (
+        "Setting dangerous option p - tainting kernel",
+        "m: `x' invalid for parameter `p'",
+    )
+    assert parsed.unsafe
+    assert not parse_args("m", "p", known).unsafe

@@ -325,3 +325,14 @@ def test_statistics_have_no_more_rows_than_are_printed(kernel: Kernel) -> None:
     assert len(few.duplicates) >= 111  # behaviour.md section 1: no more than 111 rows are printed
     assert few.duplicates == kernel.snapshot().duplicates[: len(few.duplicates)]
     assert few.modules == ()
+
+
+def test_a_dangerous_option_taints(kernel: Kernel) -> None:
+    """TAINT_USER is bit 6; when it is loaded, and when its file is written to."""
+    parameters = {"p": Parameter("p", "int", mode=0o644, unsafe=True)}
+    module = listed(kernel, parameters=parameters)
+    assert kernel.tainted() == 0
+    kernel.set_parameter("m", "p", "1")
+    assert kernel.tainted() == 1 << 6
+    kernel.parse_args(module, "p=2")
+    assert kernel.log.lines() == ("Setting dangerous option p - tainting kernel",) * 2

@@ -49,3 +49,17 @@ def test_few_texts_are_kept() -> None:
         measured.size(b"/%d" % number)
     assert len(measured._latest) == 64
     assert measured.text(b"/0") == b"/0"  # composed again
+
+
+def test_io_uring_that_begins_again_is_refused() -> None:
+    """By who asks: a buffer below the text, read from where the file is; one of two requests."""
+    repeats = Repeats(lambda tid: tid == TID)
+    repeats.answered(FILE, TID, 100, 0, 100)
+    repeats.answered(FILE + 1, TID, 100, 0, 100)
+    repeats.answered(FILE + 1, TID, 100, 100, 30)
+    for handle in (FILE, FILE + 1):
+        assert not repeats.is_one(handle, OTHER, 100, 0)  # pread(2), or read(2) after lseek(2)
+        with pytest.raises(OSError) as caught:
+            repeats.is_one(handle, TID, 100, 0)
+        assert caught.value.errno == errno.EINVAL
+    assert not repeats.is_one(FILE, TID, 100, 100)  # it goes on
