@@ -54,7 +54,7 @@ def _rows(made: Booted) -> Iterator[Saving]:
 
 def _less(made: Booted) -> Iterator[tuple[str, Machine, tuple[str, ...]]]:
     machine = made.machine
-    once = _with_devices(machine, lambda devices: replace(devices, count=1))
+    once = _with_devices(machine, lambda one: replace(one, count=1) if one.modules else one)
     yield remedies.ONCE_ALIAS, once, _shared(machine)
     failing = {name for name, module in machine.modules.items() if module.fails}
     spared = _with_devices(machine, lambda devices: _without(devices, failing))
@@ -70,7 +70,7 @@ def _shared(machine: Machine) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     for devices in _devices(machine):
         name, count = devices.alias or devices.name, devices.count or machine.processors
-        if name and count > 1:
+        if name and count > 1 and devices.modules:
             counts[name] = max(count, counts.get(name, 0))
     return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
 

@@ -55,6 +55,8 @@ def test_a_boot_with_448_processors(tmp_path: Path) -> None:
     alias = found.by("alias")[0]
     assert (alias.name, alias.devices) == ("cpu", 448)
     assert found.by("who")[0].name == "(udev-worker) (systemd-udevd.service)"
+    # Devices that ask for nothing are no matter of aliases.
+    assert "clockevent" not in saving(helps, savings.ONCE_ALIAS).names
     # The same machine, described without: what the file would be for who follows the advice.
     text = BIG.read_text()
     for remedy, change in (
