@@ -6,7 +6,6 @@ import errno
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -15,6 +14,7 @@ from typing import Any
 
 from loader.tree.tree import Tree
 from loader.words import module_name
+from tools.boots import asked, reading
 
 _BEFORE_STATISTICS = ("6.1",)
 SPEED = 0.03
@@ -24,7 +24,6 @@ SPEED = 0.03
 def describe(recording: Path, cases: Path) -> Path:
     """Write the recorded boot's machine into the folder ``cases``, and beside it what failed in it;
     where the machine is. OSError."""
-    reading, asked = import_module("tools.boots.reading"), import_module("tools.boots.asked")
     boot = reading.read_boot(recording)
     with TemporaryDirectory() as folder:
         tree = asked.unpack_tree(boot.machine.kernel, Path(folder), recording.parent)
