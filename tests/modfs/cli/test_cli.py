@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import subprocess
+import sys
 import termios
 from collections.abc import Callable
 from importlib.metadata import version
