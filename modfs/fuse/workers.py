@@ -100,8 +100,8 @@ class Workers:
         try:
             work(Worker())
         except BaseException:
+            self.stop()  # first: without memory nothing can be told, and clients would wait for ever
             log.exception("a thread that serves has ended: so does the server")
-            self.stop()
         finally:
             with self._lock:
                 self._threads -= 1

@@ -175,6 +175,23 @@ def test_a_thread_that_fails_is_the_end(caplog: pytest.LogCaptureFixture) -> Non
 # -- signals --------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_fails_is_the_end_though_it_cannot_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without memory, logging fails as well."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(subject.log, "exception", fail)
+    left = threading.Event()
+    workers = Workers(fail, signal.SIGUSR2, left.set)
+    workers.start()
+    assert left.wait(10)
+    assert workers.over
+
+
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Threads that a signal went to; nothing waits long before it is sent again."""
