@@ -100,7 +100,7 @@ class Workers:
         try:
             work(Worker())
         except BaseException:
-            self.stop()  # first: without memory nothing can be told, and clients would wait for ever
+            self.stop()  # first: without memory nothing can be told
             log.exception("a thread that serves has ended: so does the server")
         finally:
             with self._lock:

@@ -175,7 +175,6 @@ def test_a_thread_that_fails_is_the_end(caplog: pytest.LogCaptureFixture) -> Non
 # -- signals --------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_fails_is_the_end_though_it_cannot_be_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -185,6 +184,7 @@ def test_a_thread_that_fails_is_the_end_though_it_cannot_be_told(
         raise MemoryError
 
     monkeypatch.setattr(subject.log, "exception", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
     left = threading.Event()
     workers = Workers(fail, signal.SIGUSR2, left.set)
     workers.start()
