@@ -142,12 +142,13 @@ def test_the_end_waits_for_what_is_under_way() -> None:
     assert ended
 
 
-def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
     """Then the operation is done by who has read it, and nobody reads meanwhile."""
     done = threading.Event()
 
     def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     with serving() as requests:
         with monkeypatch.context() as patched:
