@@ -196,7 +196,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 @contextmanager
 def _folder(make: bool) -> Iterator[int]:
     """A descriptor of $XDG_CACHE_HOME/modfs, or of ~/.cache/modfs. OSError: it is not there, or
-    not ours alone; of a home that is not ours (after su or sudo) nothing is used."""
+    not ours alone; of a home that is not ours (after su or sudo), or where anybody may put a link
+    in our way (/tmp), nothing is used."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     parts = [home, "modfs"] if home else [os.environ.get("HOME", ""), ".cache", "modfs"]
     if not os.path.isabs(parts[0]):
@@ -204,10 +205,12 @@ def _folder(make: bool) -> Iterator[int]:
     folder = os.open(parts[0], _FOLDER)
     try:
         for part in parts[1:]:
-            if os.fstat(folder).st_uid != os.geteuid():
-                raise PermissionError(errno.EPERM, "somebody else's", part)
-            folder, above = _below(folder, part, make), folder
-            os.close(above)
+            above = os.fstat(folder)
+            if above.st_uid != os.geteuid() or above.st_mode & stat.S_IWOTH:
+                raise PermissionError(errno.EPERM, "others can put a link there", part)
+            below = _below(folder, part, make)
+            os.close(folder)
+            folder = below
         if not _is_ours(os.fstat(folder), stat.S_IFDIR):
             raise PermissionError(errno.EPERM, "not ours alone", parts[-1])
         yield folder

@@ -46,6 +46,15 @@ def _arguments(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command as the caller gave it, and exit."""
+    try:
+        _carry_out_and_exit()
+    except KeyboardInterrupt:  # before the command began, or after it
+        from modfs.cli.statuses import INTERRUPTED
+
+        sys.exit(INTERRUPTED)
+
+
+def _carry_out_and_exit() -> NoReturn:
     standard.prepare()
     words = _arguments(sys.argv[1:])
     if words == _VERSION:

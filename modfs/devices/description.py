@@ -22,6 +22,7 @@ from loader.words import shown
 _PATH = re.compile(r"/devices(/[^/\0]+)+")
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+_NAME_MAX = 255
 # udev finds these out anew; no kernel says them.
 _OF_UDEV = ("DEVLINKS", "TAGS", "CURRENT_TAGS", "USEC_INITIALIZED", "__DEVCONTEXT")
 
@@ -69,7 +70,7 @@ def _paragraphs(text: str) -> Iterator[tuple[int, list[str]]]:
 def _device(place: str, lines: list[str]) -> Device:
     """UserError."""
     kind, _, path = lines[0].partition(": ")
-    if kind != "P" or not _PATH.fullmatch(path) or {".", ".."} & {*path.split("/")}:
+    if kind != "P" or not _PATH.fullmatch(path) or not _is_name(path[1:]):
         raise UserError(f"{place}: a device begins with a line such as P: /devices/system/cpu/cpu0")
     properties: dict[str, str] = {}
     attributes: dict[str, bytes] = {}
@@ -87,14 +88,19 @@ def _device(place: str, lines: list[str]) -> Device:
             links[key] = value
         else:
             attributes[key] = _bytes(place, path, key, value) if kind == "H" else _plain(value)
-    if "SUBSYSTEM" not in properties or not _is_name(properties["SUBSYSTEM"], "/"):
+    if "SUBSYSTEM" not in properties or not _is_name(properties["SUBSYSTEM"], "/\0"):
         raise UserError(f"{place}: {shown(path)}: E: SUBSYSTEM= is missing")
     subsystem = properties.pop("SUBSYSTEM")
     return Device(path, subsystem, tuple(_of_kernel(properties)), attributes, links)
 
 
 def _is_name(key: str, without: str = "\0") -> bool:
-    return without not in key and all(part not in ("", ".", "..") for part in key.split("/"))
+    return not {*without} & {*key} and all(_is_part(part) for part in key.split("/"))
+
+
+def _is_part(name: str) -> bool:
+    """Of a path: NAME_MAX is 255 bytes; with a longer one a whole directory cannot be listed."""
+    return name not in ("", ".", "..") and len(os.fsencode(name)) <= _NAME_MAX
 
 
 def _of_kernel(properties: dict[str, str]) -> Iterator[tuple[str, str]]:

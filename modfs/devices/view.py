@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import takewhile
 from typing import TypeVar
 
 from modfs.devices.description import Device
@@ -92,10 +93,11 @@ class DeviceView:
 
     def _folder(self, path: str) -> dict[str, None]:
         """Its names; it is made, with those above."""
-        if path not in self._folders:
-            above, _, name = path.rpartition("/")
-            self._folder(above)[name] = None
-            self._folders[path] = {}
+        missing = [*takewhile(lambda each: each not in self._folders, _with_above(path))]
+        for each in reversed(missing):
+            above, _, name = each.rpartition("/")
+            self._folders[above][name] = None
+            self._folders[each] = {}
         return self._folders[path]
 
     # -- modfs.run.views.View -------------------------------------------------------------------

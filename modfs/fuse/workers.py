@@ -20,6 +20,7 @@ PATIENCE = 0.005  # seconds for which requests may be kept waiting by an operati
 _LEAST = 2  # threads kept asleep from the first request on: so many may wait without new ones
 _SPARE = 10  # and no more than that
 _EARLY = 256  # signals of operations that are not known yet, or no more
+_NONE_TO_BE_HAD = (RuntimeError, MemoryError)  # what Thread.start raises: both at a limit
 _AGAIN = 1.0  # seconds: a signal may come just before a wait begins
 
 
@@ -91,17 +92,17 @@ class Workers:
             self._threads += 1
         try:
             threading.Thread(target=self._run, args=(work,), daemon=True).start()
-        except RuntimeError:
+        except _NONE_TO_BE_HAD:
             with self._lock:
                 self._threads -= 1
-            raise
+            raise RuntimeError("no thread can be had") from None
 
     def _run(self, work: Callable[[Worker], None]) -> None:
         try:
             work(Worker())
         except BaseException:
+            self.stop()  # first: without memory nothing can be told
             log.exception("a thread that serves has ended: so does the server")
-            self.stop()
         finally:
             with self._lock:
                 self._threads -= 1
@@ -179,7 +180,7 @@ class Workers:
             for _ in range(_LEAST):
                 self._start(self._work_later)
             threading.Thread(target=self._keep_watch, args=(watcher,), daemon=True).start()
-        except RuntimeError:  # then each is taken to wait
+        except _NONE_TO_BE_HAD:  # then each is taken to wait
             self._watches = False
             self.waits()
         else:
@@ -226,7 +227,7 @@ class Workers:
         timer.daemon = True
         try:
             timer.start()
-        except RuntimeError:
+        except _NONE_TO_BE_HAD:
             self._reminds = False
 
     def _remind(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -138,13 +139,32 @@ def mount(
     sys.stdout.flush()
     sys.stderr.flush()
     told = _begin(Order(make, mountpoint, options, kind, manner.absolute()))
+    try:
+        _hear(told, mountpoint)
+        _check(mountpoint)
+    except KeyboardInterrupt:
+        _take_back(told, mountpoint)
+        raise
+    return 0
+
+
+def _hear(told: int, mountpoint: str) -> None:
+    """Until the server answers. UserError: it does not; in its words."""
     said = b""
     while not said.endswith(READY) and (more := os.read(told, 4096)):
         said += more
     if not said.endswith(READY):
         raise UserError(said.decode(errors="replace") or f"{mountpoint}: the server ended early")
-    _check(mountpoint)
-    return 0
+
+
+def _take_back(told: int, mountpoint: str) -> None:
+    """Ctrl-C: a server that is not ready yet ends when it cannot tell it; from one that is, the
+    mount is taken."""
+    os.close(told)
+    with suppress(OSError, Silent, UserError):
+        place, there = find(mountpoint)
+        if there and there.type == FS_TYPE:
+            umount_lazily(place)
 
 
 def _begin(order: Order) -> int:

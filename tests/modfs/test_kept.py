@@ -212,6 +212,20 @@ def test_what_others_may_write_is_not_believed(module: Path, cache: Path) -> Non
         assert Kept("q").get(key(module), 0) == FOUND
 
 
+def test_a_folder_where_anybody_may_put_a_link_is_not_used(module: Path, cache: Path) -> None:
+    """As /tmp: the link may lead to any folder of root's, and files there would be deleted."""
+    above = cache.parent
+    elsewhere = above / "elsewhere"
+    elsewhere.mkdir(0o700)
+    cache.symlink_to(elsewhere)
+    above.chmod(0o1777)
+    keep(module)
+    assert not [*elsewhere.iterdir()]
+    above.chmod(0o755)
+    keep(module)
+    assert [*elsewhere.iterdir()]
+
+
 def test_a_link_is_not_followed(module: Path, cache: Path) -> None:
     keep(module)
     (file,) = cache.iterdir()

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import subprocess
+import sys
 import termios
 from collections.abc import Callable
 from importlib.metadata import version
@@ -311,3 +312,18 @@ def test_mistakes_in_modfs_are_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_p
 )
 def test_called_as_mount_8_does(words: list[str], meant: list[str]) -> None:
     assert _arguments(words) == meant
+
+
+@pytest.mark.parametrize("where", ["standard.prepare", "_mounts_in_background"])
+def test_ctrl_c_before_the_command_begins_is_no_traceback(where: str) -> None:
+    program = f"""
+import sys
+from modfs import cli
+from modfs.cli import standard
+def interrupted(*_):
+    raise KeyboardInterrupt
+cli.{where} = interrupted
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program, "mount", "x"], capture_output=True)
+    assert (done.returncode, done.stderr) == (130, b"")

@@ -54,7 +54,10 @@ WRONG = {
     "\n\nP: /devices/x\nE: A=b\n": ":3: '/devices/x': E: SUBSYSTEM= is missing",
     "P: /devices/x\nE: SUBSYSTEM=a/b\n": ":1: '/devices/x': E: SUBSYSTEM= is missing",
     "P: /devices/x\nX: a=b\n": ":1: '/devices/x': 'X: a=b' is no line of a description",
+    "P: /devices/x\nE: SUBSYSTEM=a\0b\n": ":1: '/devices/x': E: SUBSYSTEM= is missing",
     "P: /devices/x\nE: SUBSYSTEM\n": "'E: SUBSYSTEM' is no line",
+    "P: /devices/" + "\u00e4" * 128 + "\nE: SUBSYSTEM=a\n": ":1: a device begins",
+    "P: /devices/x\nE: SUBSYSTEM=a\nA: " + "y" * 256 + "=1\n": "is no line",
     "P: /devices/x\nA: ../../y=1\n": "is no line",
     "P: /devices/x\nH: y=1z\n": ":1: '/devices/x': H: 'y': no hexadecimal",
     "P: /devices/x\nE: SUBSYSTEM=a\n\nP: /devices/x\nE: SUBSYSTEM=a\n": ":4: '/devices/x' is descr",
@@ -66,6 +69,13 @@ def test_what_is_no_description(tmp_path: Path, text: str) -> None:
     (tmp_path / "wrong").write_text(text)
     with pytest.raises(UserError, match=re.escape(WRONG[text])):
         read_devices(tmp_path / "wrong")
+
+
+def test_folders_may_be_deep(tmp_path: Path) -> None:
+    path = "/devices" + "/x" * 1500
+    (tmp_path / "deep").write_text(f"P: {path}\nE: SUBSYSTEM=a\n")
+    view = DeviceView(read_devices(tmp_path / "deep"), lambda device, event: None)
+    assert {*view.names(path.encode())} == {b"uevent", b"subsystem"}
 
 
 def test_files_and_links(view: DeviceView) -> None:

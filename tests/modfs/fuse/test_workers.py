@@ -142,12 +142,13 @@ def test_the_end_waits_for_what_is_under_way() -> None:
     assert ended
 
 
-def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
     """Then the operation is done by who has read it, and nobody reads meanwhile."""
     done = threading.Event()
 
     def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     with serving() as requests:
         with monkeypatch.context() as patched:
@@ -173,6 +174,23 @@ def test_a_thread_that_fails_is_the_end(caplog: pytest.LogCaptureFixture) -> Non
 
 
 # -- signals --------------------------------------------------------------------------------------
+
+
+def test_a_thread_that_fails_is_the_end_though_it_cannot_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without memory, logging fails as well."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(subject.log, "exception", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    left = threading.Event()
+    workers = Workers(fail, signal.SIGUSR2, left.set)
+    workers.start()
+    assert left.wait(10)
+    assert workers.over
 
 
 @pytest.fixture
