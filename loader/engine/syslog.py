@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
-from loader.engine.log import BUFFER_BYTES, KernelLog
+from loader.engine.log import BUFFER_BYTES, KernelLog, Record
 from loader.engine.log_levels import WARNING
 from loader.engine.printk import extended, plain, plain_size
 from loader.engine.state import Kernel
@@ -203,18 +203,24 @@ class DevKmsg:
     def read(self, size: int, wait: Wait) -> bytes:
         """One message. LoadError: EPIPE, some are gone, the next read has what is there; EINVAL,
         it does not fit and is skipped; EINTR, EAGAIN of ``wait``."""
-        wait(self.is_ready)
-        with self._syslog.lock:
-            record = self._log.at(self.seq)
-            assert record is not None
-            if record.seq != self.seq:
-                self.seq = record.seq
-                raise LoadError(errno.EPIPE)
-            self.seq += 1
+        while (record := self._take()) is None:  # another thread may have read it meanwhile
+            wait(self.is_ready)
         text = extended(record)
         if len(text) > size:
             raise LoadError(errno.EINVAL)
         return text
+
+    def _take(self) -> Record | None:
+        """The next message, if there is one. LoadError: EPIPE."""
+        with self._syslog.lock:
+            record = self._log.at(self.seq)
+            if record is None:
+                return None
+            if record.seq != self.seq:
+                self.seq = record.seq
+                raise LoadError(errno.EPIPE)
+            self.seq += 1
+            return record
 
     def write(self, data: bytes) -> int:
         """One message of a program's, "<PRIORITY>TEXT" or TEXT. LoadError: EINVAL, too long."""

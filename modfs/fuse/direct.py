@@ -173,8 +173,8 @@ class DirectServer:
             if node is None or not node.nature.waits or opcode == protocol.FUSE_FORGET:
                 self._answer(opcode, unique, node, request)
                 continue
-            workers.begin(worker, unique)
             try:
+                workers.begin(worker, unique)
                 self._answer(opcode, unique, node, request)
             finally:
                 goes_on = workers.end(worker, unique)
@@ -306,7 +306,7 @@ class DirectServer:
     def _readdir(self, node: Node, request: bytearray) -> bytes:
         number, offset, size, *_ = READ_IN.unpack_from(request, _BODY)
         directory = self._directories[number]
-        if not offset:
+        if not offset or not directory.names:  # seekdir(3) may come first
             directory.names = [b".", b"..", *self._files.readdir(directory.handle)]
         found = bytearray()
         for place, name in enumerate(directory.names[offset:], offset + 1):

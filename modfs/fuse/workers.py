@@ -152,7 +152,7 @@ class Workers:
     def end(self, worker: Worker, unique: int) -> bool:
         """It is over; False: so is this thread."""
         with self._lock:
-            del self._under_way[unique]
+            self._under_way.pop(unique, None)  # it may have failed to begin
             if self.over and not self._under_way:
                 self._idle.notify_all()
             if not self._reading:
@@ -189,16 +189,19 @@ class Workers:
     def _keep_watch(self, watcher: threading.Event) -> None:
         """As long as operations begin, look whether they end; then sleep until one begins again."""
         begun = -1
-        while not self.over:
-            with self._lock:
-                is_stuck, begun = begun == self._begun, self._begun
-                self._watches = not (is_stuck and self._reading)
-                asleep = not self._watches
-                is_stuck = is_stuck and not self._reading
-            if is_stuck:
-                self.waits()
-            watcher.wait(None if asleep else PATIENCE)
-            watcher.clear()
+        try:
+            while not self.over:
+                with self._lock:
+                    is_stuck, begun = begun == self._begun, self._begun
+                    self._watches = not (is_stuck and self._reading)
+                    asleep = not self._watches
+                    is_stuck = is_stuck and not self._reading
+                if is_stuck:
+                    self.waits()
+                watcher.wait(None if asleep else PATIENCE)
+                watcher.clear()
+        finally:  # whatever ends this: the next operation that begins has another one watch
+            self._watcher, self._watches = None, False
 
     # -- signals -------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from modfs.fuse import protocol
 from modfs.fuse.direct import DirectServer
 from modfs.fuse.options import Options
 from modfs.fuse.protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, OPEN_OUT, OUT_HEADER
+from modfs.fuse.workers import Worker, Workers
 from modfs.mount.options import mount_options
 from tests.modfs.doors import Door
 
@@ -221,6 +222,16 @@ def test_a_folder_is_listed_in_pieces(greeted: Kernel) -> None:
     assert not greeted.server._directories
 
 
+def test_a_folder_is_read_from_the_middle_first(greeted: Kernel) -> None:
+    """As after seekdir(3)."""
+    _, rest = greeted.ask(protocol.FUSE_OPENDIR, ROOT, bytes(8))
+    handle, _, _ = OPEN_OUT.unpack(rest)
+    body = protocol.READ_IN.pack(handle, 1, 4096, 0, 0, 0)
+    _, told = greeted.ask(protocol.FUSE_READDIR, ROOT, body)
+    _, offset, size, _ = protocol.DIRENT.unpack_from(told)
+    assert (offset, told[protocol.DIRENT.size :][:size]) == (2, b"..")
+
+
 def test_times_are_set_and_nothing_else(greeted: Kernel) -> None:
     node = greeted.look_up("stats")
 
@@ -311,3 +322,20 @@ def test_who_opened_is_gone(greeted: Kernel, monkeypatch: pytest.MonkeyPatch) ->
     assert not greeted.door.files._handles and not greeted.server._directories
     found = greeted.server._nodes.get(other)
     assert found is not None and found.lookups == 1
+
+
+def test_an_operation_that_cannot_begin_is_the_end(
+    greeted: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory, say: nobody would read any more, and nobody be told."""
+    node = greeted.look_up("events_pipe")
+    begin = Workers.begin
+
+    def fail(workers: Workers, worker: Worker, unique: int) -> None:
+        begin(workers, worker, unique)
+        raise MemoryError
+
+    monkeypatch.setattr(Workers, "begin", fail)
+    greeted.send(protocol.FUSE_OPEN, node, protocol.OPEN_IN.pack(os.O_RDONLY, 0))
+    greeted._thread.join(20)
+    assert not greeted._thread.is_alive()
