@@ -70,7 +70,7 @@ def corpus(files: Path | None, modules: Path | None) -> Iterator[Corpus]:
         root = Path(name)
         for source, folder in ((files, "files"), (modules, "modules")):
             if source is not None:
-                _unpack(source, root / folder)
+                unpack(source, root / folder)
         tree = None
         if modules is not None:
             # Indexes may lie in the folder, or beside the archive.
@@ -86,7 +86,8 @@ def corpus(files: Path | None, modules: Path | None) -> Iterator[Corpus]:
         yield Corpus(root, tree, _exporters(plain), learn_built_for(contents))
 
 
-def _unpack(source: Path, target: Path) -> None:
+def unpack(source: Path, target: Path) -> None:
+    """The files of a tar.zst archive, or of a folder, below ``target``. OSError, UserError."""
     if source.is_dir():
         target.symlink_to(source.resolve())
         return

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections import Counter
 from pathlib import Path
 
-import zstandard
-
 from loader.tree.tree import Tree
 from loader.words import canonical, module_name
+from modfs.verify.corpus import unpack
 from tools.boots.facts import Boot
 from tools.boots.reading import FOLDER
 
@@ -18,12 +15,10 @@ from tools.boots.reading import FOLDER
 def unpack_tree(kernel: str, into: Path, folder: Path = FOLDER) -> Tree:
     """The indexes of the tree that the guests of ``kernel``, such as 6.1, had; no module's file is
     there. OSError."""
-    packed = (folder / f"tree-{kernel}.tar.zst").read_bytes()
-    data = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        archive.extractall(into, filter="data")
-        (name,) = {member.name.partition("/")[0] for member in archive.getmembers()}
-    return Tree.open(into / name)
+    target = into / kernel
+    unpack(folder / f"tree-{kernel}.tar.zst", target)
+    (root,) = target.iterdir()
+    return Tree.open(root)
 
 
 def wanted(tree: Tree, modalias: str, blacklist: tuple[str, ...] = ()) -> tuple[str, ...]:
